@@ -1,8 +1,14 @@
 //! What an operator may do to services: deploy, pause, stop, resume, remove, look. One handoff at a time per service.
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::journal::{Journal, Record};
+use crate::spec::{Deploy, Pause, Selection, Stop};
 
 /// What a success hides, one `Warning:` line each, and how many requests were cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,3 +98,144 @@ pub struct ServiceStatus {
 
 /// How long a caller lets a command take beyond its own time-outs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All that an operator may do. One for the process; its futures run on the control runtime.
+///
+/// Dropping the future of a command does not stop the command: a deploy whose caller has gone goes on to its end.
+#[derive(Debug)]
+pub struct Control {
+    journal: Journal,
+}
+
+impl Control {
+    /// Control over nothing yet; [`Control::restore`] brings the saved services back.
+    #[must_use]
+    pub fn new(data: &Path) -> Arc<Self> {
+        Arc::new(Self { journal: Journal::new(data) })
+    }
+
+    /// Brings back the services of the saved state, each for itself. Logs what it found; called before listening.
+    pub async fn restore(self: &Arc<Self>) {}
+
+    /// Makes the targets the service's revision. Waits for its turn, then to the end of the handoff.
+    ///
+    /// # Errors
+    /// [`Failure`]; the old revision then serves on, or the text says what is the matter.
+    pub async fn deploy(
+        self: &Arc<Self>,
+        deploy: Deploy,
+        progress: UnboundedSender<Progress>,
+    ) -> Result<Outcome, Failure> {
+        let _ = progress;
+        Err(Failure::not_found(&deploy.service))
+    }
+
+    /// Closes the gates of all of these, then drains them.
+    ///
+    /// # Errors
+    /// [`Failure`] where a name is unknown: then nothing was closed.
+    pub async fn pause(self: &Arc<Self>, pause: Pause) -> Result<Outcome, Failure> {
+        let _ = pause;
+        Ok(Outcome::default())
+    }
+
+    /// As [`Control::pause`], and requests are answered 503 at once.
+    ///
+    /// # Errors
+    /// [`Failure`] where a name is unknown: then nothing was closed.
+    pub async fn stop(self: &Arc<Self>, stop: Stop) -> Result<Outcome, Failure> {
+        let _ = stop;
+        Ok(Outcome::default())
+    }
+
+    /// Ends a pause or stop. Never waits.
+    ///
+    /// # Errors
+    /// [`Failure`] where a name is unknown: then nothing was opened.
+    pub async fn resume(self: &Arc<Self>, services: Selection) -> Result<Outcome, Failure> {
+        let _ = services;
+        Ok(Outcome::default())
+    }
+
+    /// Forgets a service. Requests in flight go on, held ones are answered.
+    ///
+    /// # Errors
+    /// [`Failure`] where the name is unknown.
+    pub async fn remove(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
+        Err(Failure::not_found(&service))
+    }
+
+    /// Gives up a handoff that has not yielded yet.
+    ///
+    /// # Errors
+    /// [`Failure`] where none runs, or it is past that point.
+    pub async fn abort(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
+        Err(Failure::not_found(&service))
+    }
+
+    /// All services by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<ServiceStatus> {
+        Vec::new()
+    }
+
+    /// These services.
+    ///
+    /// # Errors
+    /// [`Failure`] where a name is unknown.
+    pub fn status(&self, services: &Selection) -> Result<Vec<ServiceStatus>, Failure> {
+        match services {
+            Selection::All => Ok(self.list()),
+            Selection::Named(names) => {
+                let all = self.list();
+                let find = |name: &String| {
+                    let found = all.iter().find(|status| status.service == *name);
+                    found.cloned().ok_or_else(|| Failure::not_found(name))
+                };
+                names.iter().map(find).collect()
+            }
+        }
+    }
+
+    /// The newest records of a service's journal, newest first; also of one that was removed.
+    ///
+    /// # Errors
+    /// [`Failure`] where the journal cannot be read.
+    pub fn handoffs(&self, service: &str, limit: usize) -> Result<Vec<Record>, Failure> {
+        self.journal.newest(service, limit).map_err(|error| Failure::internal(format!("reading the journal: {error}")))
+    }
+
+    /// SIGTERM: answers what is held, gives up handoffs before `yield`, drives those past it on. Returns when all is
+    /// done or `until` has come.
+    pub async fn shutdown(self: &Arc<Self>, until: Instant) {
+        let _ = until;
+    }
+}
+
+impl Failure {
+    /// A failure of one line.
+    #[must_use]
+    pub fn new(kind: FailureKind, error: impl Into<String>) -> Self {
+        Self { error: error.into(), hints: Vec::new(), kind }
+    }
+
+    /// The contract's text for an unknown service.
+    #[must_use]
+    pub fn not_found(service: &str) -> Self {
+        let _ = service;
+        Self::new(FailureKind::NotFound, "service not found")
+    }
+
+    /// Our own fault.
+    #[must_use]
+    pub fn internal(error: impl Into<String>) -> Self {
+        Self::new(FailureKind::Internal, error)
+    }
+
+    /// One more line.
+    #[must_use]
+    pub fn hint(mut self, line: impl Into<String>) -> Self {
+        self.hints.push(line.into());
+        self
+    }
+}
