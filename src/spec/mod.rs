@@ -2,6 +2,7 @@
 
 mod duration;
 mod target;
+mod text;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use duration::{DurationError, format_duration, go_duration, parse_duration};
 pub use target::{Target, TargetError};
+pub use text::{distance, nearest, parse_bool};
 
 /// How a deploy moves a service to its new revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
