@@ -1,1 +1,3 @@
-//! handoff
+//! Moving a service from one revision to the next, with at most one of them live.
+
+pub mod conversation;
