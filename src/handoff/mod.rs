@@ -1,3 +1,6 @@
 //! Moving a service from one revision to the next, with at most one of them live.
 
+pub mod budget;
 pub mod conversation;
+pub mod follow;
+pub mod machine;

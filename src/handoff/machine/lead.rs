@@ -1,0 +1,232 @@
+//! Yield, acquire, boot: the old app stops, the new one starts. From here the way back is a rollback.
+
+use std::time::Duration;
+
+use super::confirm::{self, Then};
+use super::preflight::last_words;
+use super::rollback;
+use super::{Action, Cut, Event, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
+use crate::handoff::budget::Shares;
+use crate::wire::{Saying, Verb};
+
+/// A conversation with a keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// There is no such keeper, or none that we know of.
+    Absent,
+    /// It stands.
+    Up,
+    /// It broke, or could not be opened.
+    Down,
+}
+
+/// What leading an exclusive handoff needs to know, from preflight on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lead {
+    /// What the old keeper wants to be shown.
+    pub ticket: Word,
+    /// The conversation with the old keeper.
+    pub old: Link,
+    /// The shares of the hold.
+    pub shares: Shares,
+}
+
+/// A lead whose gate is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    /// As prepared.
+    pub lead: Lead,
+    /// When the gate was closed.
+    pub since: Duration,
+}
+
+/// The epoch the new keeper was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Leased {
+    /// Its number.
+    pub epoch: u64,
+    /// Whether it needs no `confirm`; it is never rolled back then.
+    pub confirmed: bool,
+}
+
+/// The new app boots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Boot {
+    /// The hold it is part of.
+    pub hold: Hold,
+    /// Its epoch.
+    pub leased: Leased,
+    /// Whether it answered already, though not healthy.
+    pub answers: bool,
+    /// What the last probe met.
+    pub last: Option<Word>,
+}
+
+/// The drain is over: the old app stops, if there is one to tell.
+pub(super) fn begin(turn: &mut Turn<'_>, hold: Hold) -> State {
+    if hold.lead.old != Link::Up {
+        return take(turn, hold);
+    }
+    turn.phase(Phase::Yield);
+    turn.act(Action::CloseIdle);
+    turn.act(Action::Say(Side::Old, Verb::Yield { ticket: hold.lead.ticket.to_string() }));
+    turn.deadline(hold.lead.shares.stop);
+    State::Yield(hold)
+}
+
+pub(super) fn yielding(turn: &mut Turn<'_>, mut hold: Hold, event: Event) -> State {
+    match event {
+        Event::Said(Side::Old, Saying::Free { .. }) => take(turn, hold),
+        // It compares before it acts: a refusal has changed nothing.
+        Event::Said(Side::Old, Saying::Refused { why }) => turn.give_up(Reason::Refused(Side::Old, why.into())),
+        // The lease tells.
+        Event::Broken(Side::Old) => {
+            hold.lead.old = Link::Down;
+            take(turn, hold)
+        }
+        Event::Broken(Side::New) => turn.unavailable(Reason::Lost(Side::New), None),
+        Event::Expired(Timer::Deadline) => turn.unavailable(Reason::Slow(Side::Old, "free the lease"), None),
+        Event::Begin
+        | Event::Said(..)
+        | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
+        | Event::Settled
+        | Event::Drained
+        | Event::InFlight(_)
+        | Event::Probed(..)
+        | Event::Released
+        | Event::Abort
+        | Event::Shutdown => State::Yield(hold),
+    }
+}
+
+fn take(turn: &mut Turn<'_>, hold: Hold) -> State {
+    turn.phase(Phase::Acquire);
+    turn.act(Action::Cut(Cut::All));
+    let budget = turn.plan.limits.take(turn.held(hold.since), &hold.lead.shares);
+    turn.act(Action::Say(Side::New, Verb::Take { budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX) }));
+    // It says `held` by itself at the end of the budget; this is for one that says nothing.
+    turn.deadline(budget + Duration::from_millis(500));
+    State::Acquire(hold, None)
+}
+
+pub(super) fn acquire(turn: &mut Turn<'_>, mut hold: Hold, leased: Option<Leased>, event: Event) -> State {
+    match event {
+        Event::Said(Side::New, Saying::Leased { epoch, confirmed, .. }) => {
+            turn.act(Action::Epoch(epoch));
+            State::Acquire(hold, Some(Leased { epoch, confirmed }))
+        }
+        Event::Said(Side::New, Saying::Snapshot { ms, why, .. }) => {
+            turn.act(Action::Took(Phase::Snapshot, Duration::from_millis(ms)));
+            if let Some(why) = why {
+                turn.act(Action::Warn(format!("no snapshot was taken: {why}")));
+            }
+            State::Acquire(hold, leased)
+        }
+        Event::Said(Side::New, Saying::Started {}) => match leased {
+            Some(leased) => begin_boot(turn, hold, leased),
+            None => State::Acquire(hold, None),
+        },
+        Event::Said(Side::New, Saying::Held { by }) => {
+            rollback::begin(turn, &hold, Link::Up, Reason::Held(Side::New, by.into()))
+        }
+        Event::Said(Side::New, Saying::Refused { why }) => {
+            turn.act(Action::Say(Side::New, Verb::Status {}));
+            turn.act(Action::Warn(format!("the new app's keeper would not take: {why}")));
+            State::Acquire(hold, leased)
+        }
+        Event::Said(Side::New, Saying::Status(status)) => match standing(&status) {
+            Standing::Confirmed => begin_boot(turn, hold, Leased { epoch: status.epoch, confirmed: true }),
+            Standing::Unconfirmed => begin_boot(turn, hold, Leased { epoch: status.epoch, confirmed: false }),
+            Standing::Acquiring => State::Acquire(hold, leased),
+            Standing::Standby => {
+                rollback::begin(turn, &hold, Link::Up, Reason::Refused(Side::New, "it stands by".into()))
+            }
+        },
+        Event::Expired(Timer::Deadline) => {
+            rollback::begin(turn, &hold, Link::Up, Reason::Slow(Side::New, "take the lease"))
+        }
+        event => match lost(turn, &hold, event) {
+            Lost::Old => {
+                hold.lead.old = Link::Down;
+                State::Acquire(hold, leased)
+            }
+            Lost::New(link, reason) => rollback::begin(turn, &hold, link, reason),
+            Lost::None => State::Acquire(hold, leased),
+        },
+    }
+}
+
+fn begin_boot(turn: &mut Turn<'_>, hold: Hold, leased: Leased) -> State {
+    turn.phase(Phase::Boot);
+    turn.act(Action::Probe(Side::New, Pace::Eager));
+    turn.deadline(turn.plan.limits.boot(turn.held(hold.since), &hold.lead.shares));
+    State::Boot(Boot { hold, leased, answers: false, last: None })
+}
+
+pub(super) fn boot(turn: &mut Turn<'_>, mut boot: Boot, event: Event) -> State {
+    match event {
+        Event::Probed(Side::New, Verdict::Good) => {
+            if !boot.answers {
+                turn.phase(Phase::Probe);
+            }
+            if boot.leased.confirmed {
+                return turn.go_live();
+            }
+            confirm::begin(turn, boot.leased.epoch, Then::Hold(boot.hold))
+        }
+        Event::Probed(Side::New, Verdict::Unhealthy(text)) => {
+            if !boot.answers {
+                turn.act(Action::Phase(Phase::Probe));
+                turn.act(Action::Wake(Timer::Unhealthy, turn.plan.limits.unhealthy_after));
+            }
+            State::Boot(Boot { answers: true, last: Some(text.into()), ..boot })
+        }
+        Event::Probed(Side::New, Verdict::Silent(text)) => State::Boot(Boot { last: Some(text.into()), ..boot }),
+        Event::Expired(Timer::Deadline) => fail(turn, &boot, Link::Up, Reason::NotHealthy(boot.last.clone())),
+        Event::Expired(Timer::Unhealthy) => fail(turn, &boot, Link::Up, Reason::Unhealthy(boot.last.clone())),
+        event => match lost(turn, &boot.hold, event) {
+            Lost::Old => {
+                boot.hold.lead.old = Link::Down;
+                State::Boot(boot)
+            }
+            Lost::New(link, reason) => fail(turn, &boot, link, reason),
+            Lost::None => State::Boot(boot),
+        },
+    }
+}
+
+/// A confirmed epoch is never undone: following waits for its app. Any other is rolled back.
+fn fail(turn: &mut Turn<'_>, boot: &Boot, new: Link, reason: Reason) -> State {
+    if boot.leased.confirmed {
+        return turn.unavailable(reason, None);
+    }
+    rollback::begin(turn, &boot.hold, new, reason)
+}
+
+/// Who was lost.
+enum Lost {
+    None,
+    Old,
+    New(Link, Reason),
+}
+
+/// What `acquire` and `boot` have in common.
+fn lost(_turn: &mut Turn<'_>, _hold: &Hold, event: Event) -> Lost {
+    match event {
+        Event::Broken(Side::Old) => Lost::Old,
+        Event::Broken(Side::New) => Lost::New(Link::Down, Reason::Lost(Side::New)),
+        Event::Said(Side::New, Saying::Exited { code, lines }) => {
+            Lost::New(Link::Up, Reason::Exited(Side::New, last_words(code, &lines)))
+        }
+        Event::Begin
+        | Event::Said(..)
+        | Event::Expired(_)
+        | Event::Settled
+        | Event::Drained
+        | Event::InFlight(_)
+        | Event::Probed(..)
+        | Event::Released
+        | Event::Abort
+        | Event::Shutdown => Lost::None,
+    }
+}

@@ -1,0 +1,273 @@
+//! Rollback: the old keeper is prepared, the new one yields, the old one takes and finds an unconfirmed epoch to undo.
+
+use std::time::Duration;
+
+use super::lead::{Hold, Leased, Link};
+use super::preflight::{last_words, prepare_line};
+use super::{Action, Event, Outcome, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
+use crate::wire::{Saying, Status, Verb};
+
+/// The old side is being brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rollback {
+    /// Why the new one failed.
+    pub why: Reason,
+    /// When the gate was closed.
+    pub since: Duration,
+    /// The conversation with the new keeper.
+    pub new: Link,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a rollback is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Waits for the old keeper's status: asked, or its greeting.
+    MeetOld,
+    /// Waits to connect to the old keeper again.
+    ReconnectOld,
+    /// Waits for the old keeper's ticket.
+    PrepareOld,
+    /// Waits for the new keeper's greeting: only what is not confirmed is told to yield.
+    MeetNew(Word),
+    /// Waits for the new app to exit.
+    YieldNew,
+    /// Waits for the old keeper to have the lease and its app started.
+    Take(Option<Leased>),
+    /// Waits for the old app's first good probe.
+    Boot(Leased),
+    /// Waits for the old keeper's confirmation: it was not the last confirmed one.
+    Confirm(Leased),
+    /// The new keeper turned out to hold a confirmed epoch: it is active once a probe is good.
+    AdoptNew,
+}
+
+/// The new side failed within a hold.
+pub(super) fn begin(turn: &mut Turn<'_>, hold: &Hold, new: Link, why: Reason) -> State {
+    if hold.lead.old == Link::Absent {
+        return turn.unavailable(why, None);
+    }
+    turn.act(Action::StopProbe);
+    turn.phase(Phase::Rollback);
+    let rollback = Rollback { why, since: hold.since, new, stage: Stage::MeetOld };
+    if hold.lead.old == Link::Up { prepare_old(turn, rollback) } else { meet_old(turn, rollback) }
+}
+
+/// Following found an unconfirmed holder that does not get healthy.
+pub(super) fn recover(turn: &mut Turn<'_>, why: Word) -> State {
+    turn.phase(Phase::Rollback);
+    let rollback =
+        Rollback { why: Reason::NotHealthy(Some(why)), since: turn.now, new: Link::Down, stage: Stage::MeetOld };
+    meet_old(turn, rollback)
+}
+
+pub(super) fn step(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) -> State {
+    if event == Event::Broken(Side::New) {
+        rollback.new = Link::Down;
+    }
+    match (rollback.stage.clone(), event) {
+        (Stage::MeetOld, event) => meeting_old(turn, rollback, event),
+        (Stage::ReconnectOld, Event::Expired(Timer::Again)) => meet_old_again(turn, rollback),
+        (Stage::ReconnectOld, event) => waiting(turn, rollback, &event, "be reached"),
+        (Stage::PrepareOld, event) => preparing_old(turn, rollback, event),
+        (Stage::MeetNew(ticket), event) => meeting_new(turn, rollback, &ticket, event),
+        (Stage::YieldNew, event) => yielding_new(turn, rollback, event),
+        (Stage::Take(leased), event) => taking(turn, rollback, leased, event),
+        (Stage::Boot(leased), event) => booting(turn, rollback, leased, event),
+        (Stage::Confirm(leased), event) => confirming(turn, rollback, leased, &event),
+        (Stage::AdoptNew, Event::Probed(Side::New, Verdict::Good)) => turn.go_live(),
+        (Stage::AdoptNew, event) => waiting(turn, rollback, &event, "answer"),
+    }
+}
+
+fn at(rollback: Rollback, stage: Stage) -> State {
+    State::Rollback(Rollback { stage, ..rollback })
+}
+
+fn back(turn: &mut Turn<'_>, rollback: &Rollback) {
+    turn.deadline(turn.plan.limits.back(turn.held(rollback.since)));
+}
+
+fn fail(turn: &mut Turn<'_>, rollback: Rollback, back: Reason) -> State {
+    turn.unavailable(rollback.why, Some(back))
+}
+
+/// What every stage has in common: who is lost, and the deadline.
+fn waiting(turn: &mut Turn<'_>, rollback: Rollback, event: &Event, what: &'static str) -> State {
+    match event {
+        Event::Broken(Side::Old) => fail(turn, rollback, Reason::Lost(Side::Old)),
+        Event::Said(Side::Old, Saying::Exited { code, lines }) => {
+            fail(turn, rollback, Reason::Exited(Side::Old, last_words(*code, lines)))
+        }
+        Event::Expired(Timer::Deadline) => fail(turn, rollback, Reason::Slow(Side::Old, what)),
+        Event::Begin
+        | Event::Said(..)
+        | Event::Broken(Side::New)
+        | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
+        | Event::Settled
+        | Event::Drained
+        | Event::InFlight(_)
+        | Event::Probed(..)
+        | Event::Released
+        | Event::Abort
+        | Event::Shutdown => State::Rollback(rollback),
+    }
+}
+
+fn meet_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    back(turn, &rollback);
+    meet_old_again(turn, rollback)
+}
+
+fn meet_old_again(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    turn.act(Action::Connect { side: Side::Old, at: None });
+    at(rollback, Stage::MeetOld)
+}
+
+fn meeting_old(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State {
+    match event {
+        Event::Said(Side::Old, Saying::Status(status)) => old_met(turn, rollback, &status),
+        Event::Broken(Side::Old) => reconnect_old(turn, rollback),
+        Event::Expired(Timer::Again) => {
+            turn.act(Action::Say(Side::Old, Verb::Status {}));
+            State::Rollback(rollback)
+        }
+        event => waiting(turn, rollback, &event, "answer"),
+    }
+}
+
+fn reconnect_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    turn.again();
+    at(rollback, Stage::ReconnectOld)
+}
+
+/// The old keeper may have taken the free lease by itself meanwhile.
+fn old_met(turn: &mut Turn<'_>, rollback: Rollback, status: &Status) -> State {
+    match standing(status) {
+        Standing::Standby => prepare_old(turn, rollback),
+        Standing::Acquiring => {
+            turn.again();
+            State::Rollback(rollback)
+        }
+        Standing::Confirmed => boot_old(turn, rollback, Leased { epoch: status.epoch, confirmed: true }),
+        Standing::Unconfirmed => boot_old(turn, rollback, Leased { epoch: status.epoch, confirmed: false }),
+    }
+}
+
+fn prepare_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    turn.act(Action::Say(Side::Old, prepare_line(turn)));
+    back(turn, &rollback);
+    at(rollback, Stage::PrepareOld)
+}
+
+fn preparing_old(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State {
+    match event {
+        Event::Said(Side::Old, Saying::Ready { ticket, .. }) => match rollback.new {
+            Link::Up => yield_new(turn, rollback, &ticket),
+            Link::Down | Link::Absent => {
+                turn.act(Action::Connect { side: Side::New, at: None });
+                back(turn, &rollback);
+                at(rollback, Stage::MeetNew(ticket.into()))
+            }
+        },
+        // It took the lease meanwhile, or cannot be prepared: its status tells, a little later.
+        Event::Said(Side::Old, Saying::Refused { .. }) => {
+            turn.again();
+            at(rollback, Stage::MeetOld)
+        }
+        Event::Broken(Side::Old) => reconnect_old(turn, rollback),
+        event => waiting(turn, rollback, &event, "be prepared"),
+    }
+}
+
+fn meeting_new(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &Word, event: Event) -> State {
+    match event {
+        Event::Said(Side::New, Saying::Status(status)) => {
+            rollback.new = Link::Up;
+            match standing(&status) {
+                Standing::Confirmed => {
+                    turn.act(Action::HangUp(Side::Old));
+                    turn.act(Action::Probe(Side::New, Pace::Eager));
+                    back(turn, &rollback);
+                    at(rollback, Stage::AdoptNew)
+                }
+                Standing::Unconfirmed | Standing::Acquiring | Standing::Standby => yield_new(turn, rollback, ticket),
+            }
+        }
+        Event::Broken(Side::New) => take(turn, rollback),
+        event => waiting(turn, rollback, &event, "take the lease"),
+    }
+}
+
+/// To one that stands by it does no harm: `free` at once.
+fn yield_new(turn: &mut Turn<'_>, rollback: Rollback, ticket: &str) -> State {
+    turn.act(Action::Say(Side::New, Verb::Yield { ticket: ticket.to_owned() }));
+    back(turn, &rollback);
+    at(rollback, Stage::YieldNew)
+}
+
+fn yielding_new(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State {
+    match event {
+        Event::Said(Side::New, Saying::Free { .. }) | Event::Broken(Side::New) => take(turn, rollback),
+        Event::Said(Side::New, Saying::Refused { why }) => fail(turn, rollback, Reason::Refused(Side::New, why.into())),
+        event => waiting(turn, rollback, &event, "take the lease"),
+    }
+}
+
+fn take(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    let budget = turn.plan.limits.back(turn.held(rollback.since));
+    turn.act(Action::Say(Side::Old, Verb::Take { budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX) }));
+    turn.deadline(budget + Duration::from_millis(500));
+    at(rollback, Stage::Take(None))
+}
+
+fn taking(turn: &mut Turn<'_>, rollback: Rollback, leased: Option<Leased>, event: Event) -> State {
+    match event {
+        Event::Said(Side::Old, Saying::Leased { epoch, confirmed, restored, restore_ms }) => {
+            turn.act(Action::Epoch(epoch));
+            if restored.is_some() {
+                turn.act(Action::Restored(Duration::from_millis(restore_ms)));
+            }
+            at(rollback, Stage::Take(Some(Leased { epoch, confirmed })))
+        }
+        Event::Said(Side::Old, Saying::Started {}) => match leased {
+            Some(leased) => boot_old(turn, rollback, leased),
+            None => State::Rollback(rollback),
+        },
+        Event::Said(Side::Old, Saying::Held { by }) => fail(turn, rollback, Reason::Held(Side::Old, by.into())),
+        Event::Said(Side::Old, Saying::Refused { why }) => fail(turn, rollback, Reason::Refused(Side::Old, why.into())),
+        event => waiting(turn, rollback, &event, "take the lease"),
+    }
+}
+
+fn boot_old(turn: &mut Turn<'_>, rollback: Rollback, leased: Leased) -> State {
+    turn.act(Action::Probe(Side::Old, Pace::Eager));
+    turn.deadline(turn.plan.limits.deploy_timeout);
+    at(rollback, Stage::Boot(leased))
+}
+
+fn booting(turn: &mut Turn<'_>, rollback: Rollback, leased: Leased, event: Event) -> State {
+    match event {
+        Event::Probed(Side::Old, Verdict::Good) if leased.confirmed => restored(turn, rollback),
+        Event::Probed(Side::Old, Verdict::Good) => {
+            turn.act(Action::StopProbe);
+            turn.act(Action::Say(Side::Old, Verb::Confirm { epoch: leased.epoch }));
+            back(turn, &rollback);
+            at(rollback, Stage::Confirm(leased))
+        }
+        event => waiting(turn, rollback, &event, "have a healthy app"),
+    }
+}
+
+fn confirming(turn: &mut Turn<'_>, rollback: Rollback, leased: Leased, event: &Event) -> State {
+    match event {
+        Event::Said(Side::Old, Saying::Confirmed { epoch }) if *epoch == leased.epoch => restored(turn, rollback),
+        event => waiting(turn, rollback, event, "confirm its epoch"),
+    }
+}
+
+fn restored(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    turn.flip(Side::Old);
+    turn.release(Outcome::RolledBack(rollback.why))
+}
