@@ -15,8 +15,7 @@
 mod core;
 mod held;
 mod sync;
-mod terms;
 
+pub use self::core::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};
 pub use self::core::{Drain, Gate, Permit};
 pub use self::held::Held;
-pub use self::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};

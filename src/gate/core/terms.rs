@@ -74,6 +74,13 @@ impl Reasons {
         !self.handoff && !self.unavailable && self.operator == Operator::Running
     }
 
+    pub(super) fn own(&mut self, reason: Reason) -> &mut bool {
+        match reason {
+            Reason::Handoff => &mut self.handoff,
+            Reason::Unavailable => &mut self.unavailable,
+        }
+    }
+
     /// The names of those in the set: `handoff`, `unavailable`, `paused` or `stopped`.
     pub fn names(&self) -> Vec<&'static str> {
         let own = [(self.handoff, "handoff"), (self.unavailable, "unavailable")];
@@ -105,7 +112,7 @@ pub enum Refusal {
     Removed,
 }
 
-/// Which permits a [`Drain`](super::Drain) waits for.
+/// Which permits a [`Drain`](crate::gate::Drain) waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Those that the last closing found outstanding (`pause`).
