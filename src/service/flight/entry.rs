@@ -238,7 +238,7 @@ impl Flight {
             entry.stage = Stage::Answering { incoming, connection, target };
             entry.events = events;
             if events {
-                entry.permit.as_mut().map(Permit::yield_turn);
+                entry.permit.as_mut().map(Permit::end_turn);
             }
             entry.waker = None;
             None
@@ -260,7 +260,7 @@ impl Flight {
                 && matches!(entry.stage, Stage::Waiting)
             {
                 entry.stage = Stage::Tunnel;
-                entry.permit.as_mut().map(Permit::yield_turn);
+                entry.permit.as_mut().map(Permit::end_turn);
             }
         });
     }
