@@ -38,8 +38,8 @@ impl fmt::Display for Place {
         match self {
             Self::File(path, line, column) => write!(f, "{}:{line}:{column}: ", path.display()),
             Self::Environment(name) => write!(f, "{name}: "),
-            Self::Flag(name) => write!(f, "--{name}: "),
-            Self::Default => Ok(()),
+            // The sentence names the setting, and the flag has its name.
+            Self::Flag(_) | Self::Default => Ok(()),
         }
     }
 }

@@ -80,7 +80,7 @@ fn a_variable_of_ours_that_cannot_be_read_is_an_error() {
 #[test]
 fn errors_name_line_and_column() {
     for (text, error) in [
-        ("\n  max-hild = \"5s\"", "2:3: unknown setting `max-hild`, did you mean `max-hold`?"),
+        ("\n  max-holdd = \"5s\"", "2:3: unknown setting `max-holdd`, did you mean `max-hold`?"),
         ("workers = 2\nhttp-port = \"80\"", "2:13: http-port: expected a port, not \"80\""),
         ("max-hold = \"0\"", "1:12: max-hold: must be above 0, else no request could wait"),
         ("release-concurrency = 20\nmax-held = 10", "1:23: release-concurrency: must not be above max-held"),

@@ -3,9 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::de::IntoDeserializer as _;
-use serde::de::value::{Error as WordError, StrDeserializer};
-
 use crate::spec::{self, Handoff, OnBusy, OnDrainTimeout, Target, parse_duration};
 
 /// A value as it was written.
@@ -170,9 +167,8 @@ impl Value for OnDrainTimeout {
     }
 }
 
-fn word<T: for<'a> serde::Deserialize<'a>>(raw: &Raw, wanted: &str) -> Result<T, String> {
-    let text: StrDeserializer<'_, WordError> = raw.text(wanted)?.into_deserializer();
-    T::deserialize(text).map_err(|_| raw.wrong(wanted))
+fn word<T: serde::de::DeserializeOwned>(raw: &Raw, wanted: &str) -> Result<T, String> {
+    spec::word(raw.text(wanted)?).ok_or_else(|| raw.wrong(wanted))
 }
 
 #[cfg(test)]

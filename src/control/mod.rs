@@ -64,7 +64,7 @@ pub struct Progress {
 }
 
 /// One service, as `list` and `status` show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// Its name.
     pub service: String,

@@ -3,6 +3,8 @@
 mod duration;
 mod target;
 mod text;
+mod url;
+mod validate;
 
 use std::time::Duration;
 
@@ -10,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use duration::{DurationError, format_duration, go_duration, parse_duration};
 pub use target::{Target, TargetError};
-pub use text::{distance, nearest, parse_bool};
+pub use text::{canonical_header, distance, nearest, nearest_all, parse_bool, unescape_name, word};
+pub use url::UrlError;
+pub use validate::{OptionsError, normalise_hosts, normalise_prefixes};
 
 /// How a deploy moves a service to its new revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
