@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// The label whose value names the corner.
 const LABEL: &str = "lockgate-test";
@@ -151,4 +152,14 @@ fn succeeded(what: &str, output: Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what}: {}: {errors}", output.status);
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// Polls until `condition` holds, at most half a minute.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "half a minute passed, and not yet: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

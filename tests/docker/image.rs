@@ -97,7 +97,7 @@ impl Root {
 }
 
 /// The statically linked busybox of this machine (Debian: package `busybox-static`).
-fn busybox() -> String {
+pub(crate) fn busybox() -> String {
     let found = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     found.expect("busybox is installed (Debian: apt-get install busybox-static)").to_owned()
 }

@@ -4,6 +4,7 @@
 
 mod engine;
 mod image;
+mod scratch;
 
 use engine::Corner;
 use image::{Root, shipped_instructions};
