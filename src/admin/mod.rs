@@ -16,6 +16,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -30,10 +31,9 @@ pub use socket::Socket;
 /// A client has this long to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves the socket until the future is dropped; that closes the socket and all connections to it.
-///
-/// Commands that run go on: see [`Control`].
-pub async fn serve(socket: Socket, control: Arc<Control>, settings: Arc<Settings>) {
+/// Serves the socket until `stop` is dropped; then closes it, and returns when the last command has had its answer.
+/// Dropping the future closes all at once. Commands that run go on either way: see [`Control`].
+pub async fn serve(socket: Socket, control: Arc<Control>, settings: Arc<Settings>, mut stop: oneshot::Receiver<()>) {
     let api = Arc::new(Api { control, settings });
     let mut connections = JoinSet::new();
     loop {
@@ -48,8 +48,11 @@ pub async fn serve(socket: Socket, control: Arc<Control>, settings: Arc<Settings
                 }
             },
             Some(_) = connections.join_next() => {}
+            _ = &mut stop => break,
         }
     }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
 }
 
 async fn connection(stream: UnixStream, api: Arc<Api>) {

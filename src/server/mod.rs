@@ -1,12 +1,94 @@
-//! Wires the proxy together.
+//! Wires the proxy together: settings in, listeners and workers up, signals heard, all down again in order.
 
-use crate::config::Settings;
+mod bind;
+mod limits;
+mod log;
 
-/// Runs until told to stop.
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sd_notify::NotifyState;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin;
+use crate::config::{Settings, paths};
+use crate::control::Control;
+
+/// Threads of the runtime on which control, admin API and handoffs run, apart from the workers.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs until SIGTERM or SIGINT, then stops gracefully; a second signal changes nothing.
 ///
 /// # Errors
-/// What kept it from starting.
+/// What kept it from starting, in the contract's words.
 pub fn run(settings: Settings) -> Result<(), String> {
-    drop(settings);
+    log::install(settings.debug, to_stdout).map_err(|error| error.to_string())?;
+    limits::raise_open_files();
+    paths::create_data_dir(&settings.data);
+    let runtime = control_runtime()?;
+    let settings = Arc::new(settings);
+    let result = runtime.block_on(serve(settings));
+    runtime.shutdown_background();
+    result
+}
+
+fn control_runtime() -> Result<Runtime, String> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(CONTROL_THREADS).thread_name("control").enable_all();
+    builder.build().map_err(|error| format!("starting threads: {error}"))
+}
+
+async fn serve(settings: Arc<Settings>) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
+    let control = Control::new(&settings.data);
+    control.restore().await;
+    let listener = bind::listen(settings.bind, settings.http_port)?;
+    let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
+    let socket = admin::bind(&settings.admin_socket)
+        .map_err(|error| format!("listen unix {}: {error}", settings.admin_socket.display()))?;
+    tracing::info!(http = port, https = 0, "Server started");
+    notify(NotifyState::Ready);
+
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let admin = tokio::spawn(admin::serve(socket, Arc::clone(&control), Arc::clone(&settings), stopped));
+    signals.next().await;
+    notify(NotifyState::Stopping);
+    let until = Instant::now() + settings.stop_timeout;
+    drop(stop);
+    control.shutdown(until).await;
+    admin.abort();
+    tracing::info!("Server stopped");
     Ok(())
+}
+
+/// The two that ask for a graceful stop. Caught from the start to the end, so that none of them kills.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells systemd, where it listens; elsewhere nothing happens.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "Unable to notify systemd");
+    }
+}
+
+fn to_stdout(line: &[u8]) {
+    let _ = std::io::stdout().lock().write_all(line);
 }
