@@ -1,121 +1,70 @@
 //! What an operator may do to services: deploy, pause, stop, resume, remove, look. One handoff at a time per service.
 
-use std::path::Path;
-use std::sync::Arc;
+mod book;
+mod deploy;
+mod entry;
+mod follow;
+mod operate;
+mod restore;
+mod turns;
+mod words;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
 
+use crate::config::Settings;
+use crate::handoff::driver::{self, Job, Report, Watcher};
+use crate::handoff::machine::Event;
 use crate::journal::{Journal, Record};
-use crate::spec::{Deploy, Pause, Selection, Stop};
+use crate::router::{Places, Router};
+use crate::service::Service;
+use crate::service::flight::Flights;
+use crate::spec::{Deploy, Selection};
+use book::Book;
+use entry::Entry;
+use turns::Turns;
 
-/// What a success hides, one `Warning:` line each, and how many requests were cut.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// One sentence each: overlapped, n cut, stays stopped.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-}
-
-/// A command that failed: the contract's line first, reasons and hints after it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("{error}")]
-pub struct Failure {
-    /// The first line, the contract's where it has one, without `Error: `.
-    pub error: String,
-    /// More lines: reasons, then what to do.
-    #[serde(default)]
-    pub hints: Vec<String>,
-    /// What kind, for the HTTP status.
-    #[serde(skip)]
-    pub kind: FailureKind,
-}
-
-/// Who is at fault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The request made no sense (400).
-    Invalid,
-    /// No such service (404).
-    NotFound,
-    /// Busy with another handoff, or taken by another service (409).
-    Conflict,
-    /// The app or its keeper (422).
-    App,
-    /// Us (500).
-    #[default]
-    Internal,
-}
-
-/// A step of a handoff, as it happens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The phase that begins, in the journal's words.
-    pub phase: String,
-    /// Milliseconds since the command began.
-    pub at_ms: u64,
-    /// Requests held now.
-    #[serde(default)]
-    pub held: usize,
-    /// One sentence, may be empty.
-    #[serde(default)]
-    pub note: String,
-}
-
-/// One service, as `list` and `status` show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceStatus {
-    /// Its name.
-    pub service: String,
-    /// Hosts; one empty string = any.
-    pub hosts: Vec<String>,
-    /// Path prefixes.
-    pub path_prefixes: Vec<String>,
-    /// Active targets.
-    pub targets: Vec<String>,
-    /// `running`, `paused` or `stopped`: the operator's state.
-    pub state: String,
-    /// Whether TLS is on.
-    pub tls: bool,
-    /// Why the gate is closed, empty where it is open: `handoff`, `unavailable`, `paused`, `stopped`.
-    pub closed: Vec<String>,
-    /// Requests held now.
-    pub held: usize,
-    /// How long the oldest held request has waited.
-    pub longest_wait_ms: u64,
-    /// Requests in flight upstream.
-    pub in_flight: usize,
-    /// The phase of the handoff under way, if one is.
-    pub phase: Option<String>,
-    /// The confirmed holder's epoch, where there is a keeper.
-    pub epoch: Option<u64>,
-    /// Where the active revision's keeper listens, where there is one.
-    pub keeper: Option<String>,
-    /// Why it is unavailable, in one sentence; empty where it is not.
-    pub note: String,
-}
-
-/// How long a caller lets a command take beyond its own time-outs.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub use words::{Failure, FailureKind, Outcome, PATIENCE, Progress, ServiceStatus};
 
 /// All that an operator may do. One for the process; its futures run on the control runtime.
 ///
 /// Dropping the future of a command does not stop the command: a deploy whose caller has gone goes on to its end.
-#[derive(Debug)]
 pub struct Control {
+    settings: Arc<Settings>,
+    router: Arc<Router<Service>>,
+    flights: Flights,
     journal: Journal,
+    book: Book,
+    turns: Turns,
+    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    /// Places that deploys under way will want.
+    claims: Mutex<HashMap<String, Places>>,
+    tasks: Mutex<JoinSet<()>>,
+    stopping: tokio::sync::watch::Sender<bool>,
 }
 
 impl Control {
     /// Control over nothing yet; [`Control::restore`] brings the saved services back.
     #[must_use]
-    pub fn new(data: &Path) -> Arc<Self> {
-        Arc::new(Self { journal: Journal::new(data) })
+    pub fn new(settings: Arc<Settings>, router: Arc<Router<Service>>, flights: Flights) -> Arc<Self> {
+        Arc::new(Self {
+            journal: Journal::new(&settings.data),
+            book: Book::new(&settings.data),
+            settings,
+            router,
+            flights,
+            turns: Turns::default(),
+            entries: Mutex::default(),
+            claims: Mutex::default(),
+            tasks: Mutex::default(),
+            stopping: tokio::sync::watch::Sender::new(false),
+        })
     }
-
-    /// Brings back the services of the saved state, each for itself. Logs what it found; called before listening.
-    pub async fn restore(self: &Arc<Self>) {}
 
     /// Makes the targets the service's revision. Waits for its turn, then to the end of the handoff.
     ///
@@ -126,57 +75,32 @@ impl Control {
         deploy: Deploy,
         progress: UnboundedSender<Progress>,
     ) -> Result<Outcome, Failure> {
-        let _ = progress;
-        Err(Failure::not_found(&deploy.service))
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let task = Arc::clone(self).deploy_in_turn(deploy, progress);
+        self.spawn(async move {
+            // Whoever asked may have gone; the journal has it.
+            let _ = sender.send(task.await);
+        });
+        answer.await.unwrap_or_else(|_| Err(Failure::internal("the deploy ended without an answer")))
     }
 
-    /// Closes the gates of all of these, then drains them.
+    /// Gives up a handoff that has not yielded yet. It ends by itself; its deploy's answer says so.
     ///
     /// # Errors
-    /// [`Failure`] where a name is unknown: then nothing was closed.
-    pub async fn pause(self: &Arc<Self>, pause: Pause) -> Result<Outcome, Failure> {
-        let _ = pause;
-        Ok(Outcome::default())
-    }
-
-    /// As [`Control::pause`], and requests are answered 503 at once.
-    ///
-    /// # Errors
-    /// [`Failure`] where a name is unknown: then nothing was closed.
-    pub async fn stop(self: &Arc<Self>, stop: Stop) -> Result<Outcome, Failure> {
-        let _ = stop;
-        Ok(Outcome::default())
-    }
-
-    /// Ends a pause or stop. Never waits.
-    ///
-    /// # Errors
-    /// [`Failure`] where a name is unknown: then nothing was opened.
-    pub async fn resume(self: &Arc<Self>, services: Selection) -> Result<Outcome, Failure> {
-        let _ = services;
-        Ok(Outcome::default())
-    }
-
-    /// Forgets a service. Requests in flight go on, held ones are answered.
-    ///
-    /// # Errors
-    /// [`Failure`] where the name is unknown.
-    pub async fn remove(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
-        Err(Failure::not_found(&service))
-    }
-
-    /// Gives up a handoff that has not yielded yet.
-    ///
-    /// # Errors
-    /// [`Failure`] where none runs, or it is past that point.
+    /// [`Failure`] where the service is unknown or no handoff of it runs.
     pub async fn abort(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
-        Err(Failure::not_found(&service))
+        let entry = self.entry(&service).ok_or_else(Failure::not_found)?;
+        if entry.signal(Event::Abort) {
+            return Ok(Outcome::default());
+        }
+        Err(Failure::new(FailureKind::Conflict, "no handoff of this service is under way"))
     }
 
     /// All services by name.
     #[must_use]
     pub fn list(&self) -> Vec<ServiceStatus> {
-        Vec::new()
+        let entries: Vec<_> = self.entries().values().cloned().collect();
+        entries.iter().map(|entry| entry.status()).collect()
     }
 
     /// These services.
@@ -184,17 +108,7 @@ impl Control {
     /// # Errors
     /// [`Failure`] where a name is unknown.
     pub fn status(&self, services: &Selection) -> Result<Vec<ServiceStatus>, Failure> {
-        match services {
-            Selection::All => Ok(self.list()),
-            Selection::Named(names) => {
-                let all = self.list();
-                let find = |name: &String| {
-                    let found = all.iter().find(|status| status.service == *name);
-                    found.cloned().ok_or_else(|| Failure::not_found(name))
-                };
-                names.iter().map(find).collect()
-            }
-        }
+        Ok(self.select(services)?.iter().map(|entry| entry.status()).collect())
     }
 
     /// The newest records of a service's journal, newest first; also of one that was removed.
@@ -205,37 +119,96 @@ impl Control {
         self.journal.newest(service, limit).map_err(|error| Failure::internal(format!("reading the journal: {error}")))
     }
 
-    /// SIGTERM: answers what is held, gives up handoffs before `yield`, drives those past it on. Returns when all is
-    /// done or `until` has come.
+    /// SIGTERM: what is held is answered 503 with Retry-After, handoffs before `yield` are given up, those past it driven
+    /// on. Returns when no handoff runs any more, or `until` has come.
     pub async fn shutdown(self: &Arc<Self>, until: Instant) {
-        let _ = until;
+        self.stopping.send_replace(true);
+        let entries: Vec<_> = self.entries().values().cloned().collect();
+        for entry in &entries {
+            entry.signal(Event::Shutdown);
+            entry.turn_away();
+        }
+        let ended = async {
+            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            while tasks.join_next().await.is_some() {}
+        };
+        let _ = tokio::time::timeout_at(until.into(), ended).await;
+    }
+
+    /// Drives one handoff to its end, with its journal and what follows from it. The caller has the turn.
+    async fn lead<W: Watcher>(self: &Arc<Self>, job: &mut Job, watcher: &mut W, entry: &Arc<Entry>) -> Report {
+        let signals = entry.listen();
+        let report = driver::drive(job, watcher, signals).await;
+        entry.learn(job, &report);
+        let (journal, record) = (self.journal.clone(), report.record.clone());
+        let kept = tokio::task::spawn_blocking(move || journal.append(&record)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::error!(%error, service = report.record.service, "Unable to write the journal");
+        }
+        self.follow(entry);
+        report
+    }
+
+    fn select(&self, services: &Selection) -> Result<Vec<Arc<Entry>>, Failure> {
+        let entries = self.entries();
+        match services {
+            Selection::All => Ok(entries.values().cloned().collect()),
+            Selection::Named(names) => {
+                names.iter().map(|name| entries.get(name).cloned().ok_or_else(Failure::not_found)).collect()
+            }
+        }
+    }
+
+    fn entry(&self, service: &str) -> Option<Arc<Entry>> {
+        self.entries().get(service).cloned()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    fn refuse_if_stopping(&self) -> Result<(), Failure> {
+        if self.is_stopping() { Err(Failure::internal("the proxy is shutting down")) } else { Ok(()) }
+    }
+
+    /// Takes the places of a deploy for as long as it runs, so that none is refused once its app is live.
+    fn claim(self: &Arc<Self>, deploy: &Deploy) -> Result<Claim, Failure> {
+        let (name, places) = (&deploy.service, deploy::places(deploy));
+        let conflict = |other: &str| {
+            tracing::error!(service = other, "Host settings conflict with another service");
+            Failure::new(FailureKind::Conflict, "host settings conflict with another service")
+        };
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        self.router.check(name, &places).map_err(|error| conflict(&error.with))?;
+        if let Some((other, _)) = claims.iter().find(|(other, theirs)| *other != name && places.meet(theirs)) {
+            return Err(conflict(other));
+        }
+        claims.insert(name.clone(), places);
+        Ok(Claim { control: Arc::clone(self), service: name.clone() })
     }
 }
 
-impl Failure {
-    /// A failure of one line.
-    #[must_use]
-    pub fn new(kind: FailureKind, error: impl Into<String>) -> Self {
-        Self { error: error.into(), hints: Vec::new(), kind }
-    }
+/// The places of a deploy under way.
+struct Claim {
+    control: Arc<Control>,
+    service: String,
+}
 
-    /// The contract's text for an unknown service.
-    #[must_use]
-    pub fn not_found(service: &str) -> Self {
-        let _ = service;
-        Self::new(FailureKind::NotFound, "service not found")
-    }
-
-    /// Our own fault.
-    #[must_use]
-    pub fn internal(error: impl Into<String>) -> Self {
-        Self::new(FailureKind::Internal, error)
-    }
-
-    /// One more line.
-    #[must_use]
-    pub fn hint(mut self, line: impl Into<String>) -> Self {
-        self.hints.push(line.into());
-        self
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.control.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.service);
     }
 }
+
+/// How long between two looks of a follower, growing.
+const FOLLOW: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -2,5 +2,6 @@
 
 pub mod budget;
 pub mod conversation;
+pub mod driver;
 pub mod follow;
 pub mod machine;

@@ -58,12 +58,20 @@ pub struct Record {
     /// The epoch whose snapshot was put back, where a failed revision was undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restored: Option<u64>,
+    /// How long that took.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restore_ms: u64,
     /// What a person should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Fields of another version.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A phase and how long it took.

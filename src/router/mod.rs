@@ -32,6 +32,15 @@ pub struct Places {
     pub prefixes: Vec<String>,
 }
 
+impl Places {
+    /// Whether both have one pair of host and prefix.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> bool {
+        let host = self.hosts.iter().any(|mine| other.hosts.iter().any(|o| host::normal(o) == host::normal(mine)));
+        host && self.prefixes.iter().any(|prefix| other.prefixes.contains(prefix))
+    }
+}
+
 /// All services. Changed by few, read by all workers without a lock, each through its own [`Local`] copy.
 pub struct Router<S> {
     table: ArcSwap<Table<S>>,

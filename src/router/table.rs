@@ -29,9 +29,7 @@ impl<S> Default for Table<S> {
 impl<S> Table<S> {
     pub(super) fn check(&self, name: &str, places: &Places) -> Result<(), Conflict> {
         let taken = |(other, (theirs, _)): (&String, &(Places, Arc<S>))| {
-            let host = places.hosts.iter().any(|h| theirs.hosts.iter().any(|t| host::normal(t) == host::normal(h)));
-            let prefix = places.prefixes.iter().any(|prefix| theirs.prefixes.contains(prefix));
-            (other != name && host && prefix).then(|| other.clone())
+            (other != name && places.meet(theirs)).then(|| other.clone())
         };
         self.services.iter().find_map(taken).map_or(Ok(()), |with| Err(Conflict { with }))
     }

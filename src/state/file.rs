@@ -185,7 +185,7 @@ fn write(path: &Path, services: &[SavedService], bad: &[Value]) -> io::Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::super::saved::{KnownKeeper, Ours, PauseState};
+    use super::super::saved::{KnownKeeper, Ours, PauseState, meet};
     use super::*;
     use crate::spec;
 
@@ -272,7 +272,7 @@ mod tests {
         service.lockgate = Ours { keeper: Some("app:8647".into()), ..Ours::default() };
         for number in 0..20 {
             let id = format!("c{number}:8647");
-            service.lockgate.meet(KnownKeeper { control: id.clone(), id, ..KnownKeeper::default() });
+            meet(&mut service.lockgate.keepers, KnownKeeper { control: id.clone(), id, ..KnownKeeper::default() });
         }
         let text = saved_again(std::slice::from_ref(&service), &[]);
         assert!(text.contains(r#""state":1"#) && text.contains(r#""lockgate":{"keeper":"app:8647","keepers":["#));

@@ -9,5 +9,5 @@ mod saved;
 pub use file::{Loaded, StateError, load, save};
 pub use saved::{
     KnownKeeper, Ours, PauseController, PauseState, SavedHealthCheck, SavedOptions, SavedService, SavedTargetOptions,
-    duration, nanos,
+    duration, meet, nanos,
 };

@@ -186,9 +186,6 @@ pub struct KnownKeeper {
     pub control: String,
     /// Where its app serves, `host:port`.
     pub target: String,
-    /// How long its app last took from its start to the first good probe; 0 = never measured.
-    #[serde(skip_serializing_if = "is_default")]
-    pub boot_ms: u64,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -202,14 +199,14 @@ impl Ours {
     fn is_default(&self) -> bool {
         is_default(self)
     }
+}
 
-    /// Remembers a keeper; the newest word on its id counts.
-    pub fn meet(&mut self, keeper: KnownKeeper) {
-        self.keepers.retain(|known| known.id != keeper.id && known.control != keeper.control);
-        self.keepers.push(keeper);
-        let surplus = self.keepers.len().saturating_sub(Self::KEEPERS);
-        self.keepers.drain(..surplus);
-    }
+/// Remembers a keeper; the newest word on its id counts.
+pub fn meet(known: &mut Vec<KnownKeeper>, keeper: KnownKeeper) {
+    known.retain(|other| other.id != keeper.id && other.control != keeper.control);
+    known.push(keeper);
+    let surplus = known.len().saturating_sub(Ours::KEEPERS);
+    known.drain(..surplus);
 }
 
 /// Nanoseconds as the file has them; a negative number counts as zero.

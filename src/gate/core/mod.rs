@@ -530,6 +530,11 @@ impl<R> Drain<R> {
         }
     }
 
+    /// The openings it waits for, by number, each with its revision.
+    pub fn openings(&self) -> impl Iterator<Item = (u64, &Arc<R>)> {
+        self.openings.iter().map(|opening| (opening.number, &opening.revision))
+    }
+
     /// How many are.
     pub fn outstanding(&self) -> usize {
         self.openings.iter().map(|opening| opening.outstanding()).sum()

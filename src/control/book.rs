@@ -1,0 +1,108 @@
+//! The saved state in memory, and its way to the file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::state::{self, SavedService};
+
+/// What the file holds, or will after the next [`Book::save`].
+#[derive(Debug)]
+pub(super) struct Book {
+    path: PathBuf,
+    pages: Mutex<Pages>,
+    /// One writer at a time; each writes what stands in the book when its turn has come.
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    services: BTreeMap<String, SavedService>,
+    bad: Vec<Value>,
+}
+
+impl Book {
+    pub(super) fn new(data: &Path) -> Self {
+        let path = data.join("kamal-proxy.state");
+        Self { path, pages: Mutex::default(), writing: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Reads the file, and says in the log what it found. Bad entries are kept, to be written again.
+    pub(super) fn open(&self) -> Vec<SavedService> {
+        let path = self.path.display();
+        let loaded = match state::load(&self.path) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => {
+                tracing::info!(%path, "No previous state to restore");
+                return Vec::new();
+            }
+            Err(error) => {
+                tracing::error!(%path, %error, "Failed to restore saved state");
+                return Vec::new();
+            }
+        };
+        for (entry, error) in &loaded.bad {
+            let service = entry.get("name").and_then(Value::as_str).unwrap_or_default();
+            tracing::error!(%path, service, error, "Failed to decode saved state of a service; its entry is kept");
+        }
+        match loaded.cut_short {
+            Some(error) => self.set_aside(&error),
+            None => tracing::info!(%path, "Restored saved state"),
+        }
+        let mut pages = self.pages();
+        pages.bad = loaded.bad.into_iter().map(|(entry, _)| entry).collect();
+        pages.services = loaded.services.into_iter().map(|service| (service.name.clone(), service)).collect();
+        pages.services.values().cloned().collect()
+    }
+
+    /// A file that ends before its end may hold more than could be read: a copy of it is kept.
+    fn set_aside(&self, error: &str) {
+        let aside = self.path.with_extension("state.damaged");
+        let kept = std::fs::copy(&self.path, &aside).is_ok();
+        tracing::error!(path = %self.path.display(), error, kept, copy = %aside.display(), "Failed to decode saved state");
+    }
+
+    pub(super) fn get(&self, service: &str) -> Option<SavedService> {
+        self.pages().services.get(service).cloned()
+    }
+
+    /// Changes the page of a service, if it has one.
+    pub(super) fn change(&self, service: &str, change: impl FnOnce(&mut SavedService)) {
+        if let Some(page) = self.pages().services.get_mut(service) {
+            change(page);
+        }
+    }
+
+    /// Gives a service a page, or a new one. A bad entry of that name is superseded.
+    pub(super) fn put(&self, page: SavedService) {
+        let mut pages = self.pages();
+        pages.bad.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&*page.name));
+        pages.services.insert(page.name.clone(), page);
+    }
+
+    pub(super) fn remove(&self, service: &str) {
+        self.pages().services.remove(service);
+    }
+
+    /// Writes the file, synced. A failure is logged: it ends no command.
+    pub(super) async fn save(&self) {
+        let _turn = self.writing.lock().await;
+        let (services, bad) = {
+            let pages = self.pages();
+            (pages.services.values().cloned().collect::<Vec<_>>(), pages.bad.clone())
+        };
+        let path = self.path.clone();
+        let saved = tokio::task::spawn_blocking(move || state::save(&path, &services, &bad)).await;
+        match saved {
+            Ok(Ok(())) => tracing::debug!(path = %self.path.display(), "Saved state"),
+            Ok(Err(error)) => tracing::error!(%error, path = %self.path.display(), "Unable to save state"),
+            Err(error) => tracing::error!(%error, path = %self.path.display(), "Unable to save state"),
+        }
+    }
+
+    fn pages(&self) -> std::sync::MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,294 @@
+//! `deploy`: from what was asked to a handoff, and from its end to an answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Control;
+use super::entry::Entry;
+use super::words::{Failure, FailureKind, Outcome, Progress};
+use crate::config::ServiceSettings;
+use crate::gate::{Limits, Operator};
+use crate::handoff::budget;
+use crate::handoff::driver::{Job, Party, Report, Sides, Watcher};
+use crate::handoff::machine::{self, Aim, Phase, Plan, Reason, Side};
+use crate::router::Places;
+use crate::service::{Revision, Service};
+use crate::spec::{Deploy, Handoff, OnBusy, format_duration};
+use crate::state::{PauseState, SavedService, nanos};
+use crate::wire;
+
+impl Control {
+    /// A deploy whose turn has not come yet. Runs as a task of its own.
+    pub(super) async fn deploy_in_turn(
+        self: Arc<Self>,
+        deploy: Deploy,
+        progress: UnboundedSender<Progress>,
+    ) -> Result<Outcome, Failure> {
+        tracing::info!(
+            service = deploy.service,
+            targets = ?deploy.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            hosts = ?deploy.options.hosts,
+            paths = ?deploy.options.path_prefixes,
+            tls = deploy.options.tls_enabled,
+            "Deploying"
+        );
+        let settings = self.settings.for_service(&deploy.service).clone();
+        let on_busy = if deploy.on_busy == OnBusy::Fail { OnBusy::Fail } else { settings.on_busy };
+        let Some(_turn) = self.turns.take(&deploy.service, on_busy).await else {
+            let busy = Failure::new(FailureKind::Conflict, "another deploy of this service is under way");
+            return Err(busy.hint("--on-busy=wait waits for its turn"));
+        };
+        self.refuse_if_stopping()?;
+        let _claim = self.claim(&deploy)?;
+
+        let entry = self.entry(&deploy.service).unwrap_or_else(|| Entry::new(first_service(&deploy, &settings)));
+        entry.service.gate.set_limits(gate_limits(&settings, &deploy));
+        let mut job = self.deploy_job(&deploy, &settings, &entry);
+        let mut watcher = Deploying { control: &self, deploy: &deploy, entry: &entry, progress, began: Instant::now() };
+        let report = self.lead(&mut job, &mut watcher, &entry).await;
+        let answer = answer(&deploy, &entry, &job, report);
+        if answer.is_ok() {
+            tracing::info!(service = deploy.service, "Deployed");
+        }
+        answer
+    }
+
+    fn deploy_job(&self, deploy: &Deploy, settings: &ServiceSettings, entry: &Entry) -> Job {
+        let named = deploy.keeper.as_ref().or(settings.keeper.as_ref());
+        let host = deploy.targets.first().map(|target| target.host().to_owned()).unwrap_or_default();
+        let keeper = named.map_or_else(|| format!("{host}:{}", wire::DEFAULT_PORT), ToString::to_string);
+        let now = entry.now();
+        let kind = match (deploy.handoff, settings.handoff) {
+            (Handoff::Auto, kind) => kind,
+            (kind, _) => kind,
+        };
+        // Where somebody has named a keeper, a deploy past it would be a surprise.
+        let kind = if kind == Handoff::Auto && named.is_some() { Handoff::Exclusive } else { kind };
+        let new = Revision::new(&deploy.targets, deploy.target_options.clone(), named.cloned());
+        let plan = Plan {
+            aim: Aim::Deploy(kind),
+            service: deploy.service.as_str().into(),
+            handoff: format!("{:08x}", fastrand::u32(..)).into(),
+            old_keeper: now.keeper.is_some(),
+            old_revision: entry.service.gate.revision().is_some(),
+            must_name_service: named.is_none() && is_loopback(&host),
+            sole_target: deploy.targets.len() == 1,
+            force: deploy.force,
+            on_drain_timeout: deploy.on_drain_timeout.unwrap_or(settings.on_drain_timeout),
+            limits: budget::Limits {
+                deploy_timeout: deploy.deploy_timeout,
+                drain_timeout: deploy.drain_timeout,
+                handoff_timeout: handoff_timeout(settings, deploy),
+                unhealthy_after: settings.unhealthy_after,
+                measured: self.measured(&deploy.service),
+            },
+        };
+        let sides = Sides {
+            old: Party { revision: entry.service.gate.revision(), keeper: now.keeper.clone(), id: None },
+            new: Party { revision: Some(new), keeper: Some(keeper), id: None },
+            known: now.known.clone(),
+            token: None,
+            active: None,
+        };
+        let (service, flights) = (Arc::clone(&entry.service), self.flights.clone());
+        Job { plan, service, flights, sides, asked_by: deploy.asked_by.clone() }
+    }
+
+    /// What the journal knows of how long this service's apps take.
+    pub(super) fn measured(&self, service: &str) -> budget::Measured {
+        let records = self.journal.newest(service, 20).unwrap_or_default();
+        let last = |words: &[&str]| {
+            records.iter().filter(|record| record.outcome == "done").find_map(|record| {
+                let phases = record.phases.iter().filter(|phase| words.contains(&phase.phase.as_str()));
+                let ms: Vec<_> = phases.map(|phase| phase.ms).collect();
+                (!ms.is_empty()).then(|| Duration::from_secs_f64((ms.iter().sum::<f64>() / 1e3).clamp(0.0, 1e6)))
+            })
+        };
+        let restore = records.iter().find(|record| record.restored.is_some());
+        budget::Measured {
+            stop: last(&["yield"]),
+            boot: last(&["boot", "probe"]),
+            restore: restore.map(|record| Duration::from_millis(record.restore_ms)),
+        }
+    }
+
+    /// The service as this deploy leaves it, for the file.
+    fn page(&self, deploy: &Deploy, entry: &Entry, sides: &Sides) -> SavedService {
+        let mut page = self.book.get(&deploy.service).unwrap_or_default();
+        page.name.clone_from(&deploy.service);
+        page.options = (&deploy.options).into();
+        page.target_options = (&deploy.target_options).into();
+        page.active_targets = deploy.targets.iter().map(ToString::to_string).collect();
+        match entry.service.gate.view().reasons.operator {
+            Operator::Running => page.pause_controller.state = PauseState::Running,
+            Operator::Paused { .. } => page.pause_controller.state = PauseState::Paused,
+            Operator::Stopped { .. } => page.pause_controller.state = PauseState::Stopped,
+        }
+        let ours = &mut page.lockgate;
+        ours.keeper = sides.new.id.is_some().then(|| sides.new.keeper.clone()).flatten();
+        ours.keepers.clone_from(&sides.known);
+        ours.handoff = deploy.handoff;
+        ours.on_drain_timeout = deploy.on_drain_timeout;
+        ours.max_hold = deploy.max_hold.map(nanos);
+        page
+    }
+}
+
+/// A deploy's eyes and ears.
+struct Deploying<'a> {
+    control: &'a Arc<Control>,
+    deploy: &'a Deploy,
+    entry: &'a Arc<Entry>,
+    progress: UnboundedSender<Progress>,
+    began: Instant,
+}
+
+impl Watcher for Deploying<'_> {
+    fn phase(&mut self, phase: Phase, held: usize) {
+        self.entry.now().phase = Some(phase);
+        let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Whoever asked may have gone.
+        let _ = self.progress.send(Progress { phase: phase.word().into(), at_ms, held, note: String::new() });
+    }
+
+    async fn save(&mut self, sides: &Sides) {
+        let (control, deploy) = (self.control, self.deploy);
+        match sides.active {
+            Some(Side::New) => {
+                if !control.install(self.entry, deploy) {
+                    return;
+                }
+                control.book.put(control.page(deploy, self.entry, sides));
+            }
+            Some(Side::Old) | None => {
+                control.book.change(&deploy.service, |page| page.lockgate.keepers.clone_from(&sides.known));
+            }
+        }
+        control.book.save().await;
+    }
+}
+
+impl Control {
+    /// Makes the service be found by its new options. False where it was removed meanwhile: it stays so.
+    fn install(&self, entry: &Arc<Entry>, deploy: &Deploy) -> bool {
+        let mut entries = self.entries();
+        match entries.get(&deploy.service) {
+            Some(current) if !Arc::ptr_eq(current, entry) => return false,
+            None if entry.now().removed => return false,
+            Some(_) | None => {}
+        }
+        let service = &entry.service;
+        service.options.store(Arc::new(deploy.options.clone()));
+        if let Err(conflict) = self.router.install(&service.name, places(deploy), Arc::clone(service)) {
+            // Claims forbid it; were it so, the old places would go on.
+            tracing::error!(service = conflict.with, "Host settings conflict with another service");
+        }
+        entries.insert(deploy.service.clone(), Arc::clone(entry));
+        true
+    }
+}
+
+pub(super) fn places(deploy: &Deploy) -> Places {
+    Places { hosts: deploy.options.hosts.clone(), prefixes: deploy.options.path_prefixes.clone() }
+}
+
+fn first_service(deploy: &Deploy, settings: &ServiceSettings) -> Arc<Service> {
+    Service::new(&deploy.service, None, deploy.options.clone(), gate_limits(settings, deploy))
+}
+
+fn gate_limits(settings: &ServiceSettings, deploy: &Deploy) -> Limits {
+    Limits {
+        max_held: settings.max_held,
+        max_hold: deploy.max_hold.unwrap_or(settings.max_hold),
+        release_concurrency: settings.release_concurrency,
+    }
+}
+
+/// A deploy's own `--max-hold` moves the timeout with it, unless the settings make that longer.
+fn handoff_timeout(settings: &ServiceSettings, deploy: &Deploy) -> Duration {
+    match deploy.max_hold {
+        Some(max_hold) if settings.handoff_timeout == settings.max_hold => max_hold,
+        Some(max_hold) => settings.handoff_timeout.max(max_hold),
+        None => settings.handoff_timeout,
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<Outcome, Failure> {
+    let cut = report.record.cut;
+    let mut warnings = report.record.warnings;
+    if cut > 0 {
+        warnings.push(format!("{cut} requests were cut after the drain's time was over"));
+    }
+    let state = entry.service.gate.view().reasons.operator;
+    let reason = match &report.outcome {
+        machine::Outcome::Done if state == Operator::Running => return Ok(Outcome { warnings }),
+        machine::Outcome::Done => {
+            warnings.push(format!("the service stays {}", state.name()));
+            return Ok(Outcome { warnings });
+        }
+        machine::Outcome::GivenUp(reason)
+        | machine::Outcome::RolledBack(reason)
+        | machine::Outcome::Unavailable { forward: reason, .. } => reason,
+    };
+    let mut failure = first_line(deploy, reason);
+    if failure.error != reason.to_string() {
+        failure = failure.hint(reason.to_string());
+    }
+    let had_old = job.plan.old_revision;
+    failure = match &report.outcome {
+        machine::Outcome::Unavailable { back, .. } => {
+            let failure = match back {
+                Some(back) => failure.hint(format!("the old app could not be brought back: {back}")),
+                None => failure,
+            };
+            failure.hint("requests are held until a keeper says that its app is live and confirmed")
+        }
+        machine::Outcome::RolledBack(_) => failure.hint("the old app was brought back and serves on"),
+        machine::Outcome::GivenUp(_) if had_old => failure.hint("the old app serves on; nothing was changed"),
+        machine::Outcome::Done | machine::Outcome::GivenUp(_) => failure,
+    };
+    let no_keeper = job.sides.new.id.is_none() && matches!(reason, Reason::NotHealthy(_));
+    if let (true, Some(keeper)) = (no_keeper, &job.sides.new.keeper) {
+        failure = failure.hint(format!("no keeper answered at {keeper}: if the app runs under one, it was not found"));
+    }
+    failure.hints.extend(warnings);
+    Err(failure)
+}
+
+/// The contract's line where it has one.
+fn first_line(deploy: &Deploy, reason: &Reason) -> Failure {
+    let kind = match reason {
+        Reason::Aborted => FailureKind::Conflict,
+        Reason::Shutdown => FailureKind::Internal,
+        Reason::NotHealthy(_)
+        | Reason::Unhealthy(_)
+        | Reason::Exited(..)
+        | Reason::Refused(..)
+        | Reason::Held(..)
+        | Reason::Lost(_)
+        | Reason::Slow(..)
+        | Reason::Busy(_)
+        | Reason::Unfit(_) => FailureKind::App,
+    };
+    match reason {
+        Reason::NotHealthy(_) | Reason::Unhealthy(_) | Reason::Exited(Side::New, _) => {
+            let timeout = format_duration(deploy.deploy_timeout);
+            Failure::new(kind, format!("target failed to become healthy within configured timeout ({timeout})"))
+        }
+        Reason::Exited(Side::Old, _)
+        | Reason::Refused(..)
+        | Reason::Held(..)
+        | Reason::Lost(_)
+        | Reason::Slow(..)
+        | Reason::Busy(_)
+        | Reason::Unfit(_)
+        | Reason::Aborted
+        | Reason::Shutdown => Failure::new(kind, reason.to_string()),
+    }
+}

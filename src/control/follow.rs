@@ -1,0 +1,233 @@
+//! Following: while the gate is closed because nobody is known to be live, the keepers are asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::entry::Entry;
+use super::{Control, FOLLOW};
+use crate::handoff::budget;
+use crate::handoff::conversation::ask;
+use crate::handoff::driver::{Job, Party, Sides, Watcher};
+use crate::handoff::follow::{Decision, Seen, decide};
+use crate::handoff::machine::{Aim, Outcome, Phase, Plan, Reason, Word};
+use crate::service::Revision;
+use crate::spec::{OnBusy, Target, TargetOptions};
+use crate::state::{KnownKeeper, meet};
+use crate::wire::Status;
+
+/// How long a keeper may take to greet.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a keeper that holds may take to have a healthy app before it is asked again who holds.
+const ADOPT: Duration = Duration::from_secs(30);
+
+impl Control {
+    /// Begins to follow a service, if nobody is known to be live and nobody follows yet.
+    pub(super) fn follow(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let unavailable = entry.service.gate.view().reasons.unavailable;
+        {
+            let mut now = entry.now();
+            if !unavailable || now.followed || now.removed {
+                return;
+            }
+            now.followed = true;
+        }
+        let (control, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.spawn({
+            let control = Arc::clone(&control);
+            async move {
+                let mut stopping = control.stopping.subscribe();
+                tokio::select! {
+                    () = control.follow_to_the_end(&entry) => {}
+                    _ = stopping.wait_for(|stopping| *stopping) => {}
+                }
+            }
+        });
+    }
+
+    async fn follow_to_the_end(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let mut pause = FOLLOW.0;
+        let mut failed = None;
+        loop {
+            let turn = self.turns.take(&entry.service.name, OnBusy::Wait).await;
+            if !entry.service.gate.view().reasons.unavailable || entry.now().removed {
+                entry.now().followed = false;
+                return;
+            }
+            if self.look(entry, &mut failed).await {
+                pause = FOLLOW.0;
+            }
+            drop(turn);
+            sleep(pause).await;
+            pause = (pause * 2).min(FOLLOW.1);
+        }
+    }
+
+    /// Asks all keepers once and does what follows from it. Says whether anything was done.
+    async fn look(self: &Arc<Self>, entry: &Arc<Entry>, failed: &mut Option<u64>) -> bool {
+        let known = entry.keepers();
+        let statuses = ask_all(&known).await;
+        let seen: Vec<_> =
+            statuses.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: status.as_ref() }).collect();
+        entry.meet_strangers(&statuses);
+        let decision = decide(&seen, *failed);
+        let sides = |to: usize, from: Option<usize>| entry.sides(&known, to, from);
+        let (aim, sides, epoch) = match decision {
+            Decision::Wait => {
+                entry.now().note = waiting_for(&known, &statuses);
+                return false;
+            }
+            Decision::Adopt(keeper) => {
+                (Aim::Adopt, sides(keeper, None), statuses.get(keeper).and_then(|status| status.as_ref()))
+            }
+            Decision::RollBack { from, to } => {
+                let why: Word = "its epoch could not be confirmed".into();
+                // The machine brings the old side back.
+                (Aim::Recover(why), sides(from, Some(to)), None)
+            }
+        };
+        let (Some(sides), epoch) = (sides, epoch.map(|status| status.epoch)) else { return false };
+        let mut job = self.follow_job(entry, aim, sides);
+        let mut watcher = Following { control: self, entry };
+        let report = self.lead(&mut job, &mut watcher, entry).await;
+        if let Outcome::GivenUp(reason) = report.outcome {
+            entry.now().note = reason.to_string();
+            if matches!(reason, Reason::NotHealthy(_) | Reason::Unhealthy(_) | Reason::Exited(..)) {
+                *failed = epoch;
+            }
+        }
+        true
+    }
+
+    fn follow_job(&self, entry: &Entry, aim: Aim, sides: Sides) -> Job {
+        let name = &entry.service.name;
+        let settings = self.settings.for_service(name);
+        let plan = Plan {
+            aim,
+            service: Arc::clone(name),
+            handoff: format!("{:08x}", fastrand::u32(..)).into(),
+            old_keeper: sides.old.keeper.is_some(),
+            old_revision: entry.service.gate.revision().is_some(),
+            must_name_service: false,
+            sole_target: true,
+            force: false,
+            on_drain_timeout: settings.on_drain_timeout,
+            limits: budget::Limits {
+                deploy_timeout: ADOPT,
+                drain_timeout: Duration::ZERO,
+                handoff_timeout: settings.handoff_timeout,
+                unhealthy_after: settings.unhealthy_after,
+                measured: self.measured(name),
+            },
+        };
+        let (service, flights) = (Arc::clone(&entry.service), self.flights.clone());
+        Job { plan, service, flights, sides, asked_by: "following".into() }
+    }
+}
+
+async fn ask_all(known: &[KnownKeeper]) -> Vec<Option<Status>> {
+    let mut asking = JoinSet::new();
+    for (number, keeper) in known.iter().enumerate() {
+        let control = keeper.control.clone();
+        asking.spawn(async move { (number, ask(&control, PATIENCE).await.ok()) });
+    }
+    let mut statuses = vec![None; known.len()];
+    while let Some(answer) = asking.join_next().await {
+        let Ok((number, status)) = answer else { continue };
+        if let Some(place) = statuses.get_mut(number) {
+            *place = status;
+        }
+    }
+    statuses
+}
+
+fn waiting_for(known: &[KnownKeeper], statuses: &[Option<Status>]) -> String {
+    let answered: Vec<_> = statuses.iter().flatten().collect();
+    if answered.is_empty() {
+        let all: Vec<_> = known.iter().map(|keeper| keeper.control.as_str()).collect();
+        return format!("no keeper answers ({})", all.join(", "));
+    }
+    let notes: Vec<_> = answered.iter().map(|status| status.note.as_str()).filter(|note| !note.is_empty()).collect();
+    format!("no keeper holds the lease{}{}", if notes.is_empty() { "" } else { ": " }, notes.join("; "))
+}
+
+/// A follower's handoffs tell their phases and are saved like any other.
+struct Following<'a> {
+    control: &'a Arc<Control>,
+    entry: &'a Arc<Entry>,
+}
+
+impl Watcher for Following<'_> {
+    fn phase(&mut self, phase: Phase, _held: usize) {
+        self.entry.now().phase = Some(phase);
+    }
+
+    async fn save(&mut self, sides: &Sides) {
+        let Some(active) = sides.active else { return };
+        let party = sides.party(active);
+        let targets = party.revision.as_ref().map(|revision| revision.targets.iter());
+        let targets: Vec<_> = targets.into_iter().flatten().map(|target| target.address().to_string()).collect();
+        self.control.book.change(&self.entry.service.name, |page| {
+            page.active_targets = targets;
+            page.lockgate.keeper.clone_from(&party.keeper);
+            page.lockgate.keepers.clone_from(&sides.known);
+        });
+        self.control.book.save().await;
+    }
+}
+
+impl Entry {
+    /// Every keeper to ask: those met, and the active revision's.
+    fn keepers(&self) -> Vec<KnownKeeper> {
+        let now = self.now();
+        let mut known = now.known.clone();
+        if let Some(keeper) = &now.keeper
+            && !known.iter().any(|known| known.control == *keeper)
+        {
+            let revision = self.service.gate.revision();
+            let target = revision.and_then(|revision| Some(revision.targets.first()?.address().to_string()));
+            let (control, target) = (keeper.clone(), target.unwrap_or_default());
+            known.push(KnownKeeper { id: String::new(), control, target });
+        }
+        known
+    }
+
+    /// A holder that was never met is tried at its control's host, with the port of the target that we know.
+    fn meet_strangers(&self, statuses: &[Option<Status>]) {
+        let port = self.service.gate.revision().and_then(|revision| revision.targets.first()?.address().port());
+        let mut now = self.now();
+        for holder in statuses.iter().flatten().filter_map(|status| status.holder.as_ref()) {
+            let host = holder.control.rsplit_once(':').map(|(host, _)| host);
+            if let (Some(host), Some(port), false) = (host, port, now.known.iter().any(|known| known.id == holder.id)) {
+                let (id, control) = (holder.id.clone(), holder.control.clone());
+                meet(&mut now.known, KnownKeeper { id, control, target: format!("{host}:{port}") });
+            }
+        }
+    }
+
+    /// The sides of a following: `to` is adopted; or `to` holds unconfirmed and `back` is brought back.
+    fn sides(&self, known: &[KnownKeeper], to: usize, back: Option<usize>) -> Option<Sides> {
+        let active = self.service.gate.revision();
+        let party = |keeper: &KnownKeeper| {
+            let target = Target::parse(&keeper.target).ok()?;
+            let is_active =
+                |revision: &Arc<Revision>| matches!(revision.targets.as_slice(), [only] if *only.address() == target);
+            let revision = match &active {
+                Some(revision) if is_active(revision) => Arc::clone(revision),
+                active => {
+                    let options: TargetOptions = active.as_ref().map(|a| a.options.clone()).unwrap_or_default();
+                    Revision::new(&[target], options, Target::parse(&keeper.control).ok())
+                }
+            };
+            Some(Party { revision: Some(revision), keeper: Some(keeper.control.clone()), id: None })
+        };
+        let new = party(known.get(to)?)?;
+        let old = match back {
+            Some(back) => party(known.get(back)?)?,
+            None => Party::default(),
+        };
+        Some(Sides { old, new, known: known.to_vec(), token: None, active: None })
+    }
+}

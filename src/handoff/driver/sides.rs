@@ -1,0 +1,109 @@
+//! Who is live before and who shall be after: their revisions, their keepers, and every keeper met.
+
+use std::sync::Arc;
+
+use crate::handoff::machine::Side;
+use crate::service::Revision;
+use crate::spec::{Target, TargetOptions};
+use crate::state::KnownKeeper;
+use crate::wire::{Holder, Saying};
+
+/// One side of a handoff.
+#[derive(Clone, Default)]
+pub struct Party {
+    /// Its targets; none where nobody is known to have been live.
+    pub revision: Option<Arc<Revision>>,
+    /// Where its keeper listens, or would; `host:port`.
+    pub keeper: Option<String>,
+    /// Its keeper's id, once it has greeted.
+    pub id: Option<String>,
+}
+
+/// Both sides, and what is remembered of keepers.
+#[derive(Clone, Default)]
+pub struct Sides {
+    /// Live before.
+    pub old: Party,
+    /// To be live after.
+    pub new: Party,
+    /// Every keeper ever met, newest last.
+    pub known: Vec<KnownKeeper>,
+    /// What keepers require on every line, if they do.
+    pub token: Option<String>,
+    /// Which side is active; none before the flip.
+    pub active: Option<Side>,
+}
+
+impl Sides {
+    /// One of them.
+    #[must_use]
+    pub fn party(&self, side: Side) -> &Party {
+        match side {
+            Side::Old => &self.old,
+            Side::New => &self.new,
+        }
+    }
+
+    fn party_mut(&mut self, side: Side) -> &mut Party {
+        match side {
+            Side::Old => &mut self.old,
+            Side::New => &mut self.new,
+        }
+    }
+
+    /// Where to reach a side's keeper. A holder whom another keeper names becomes that side.
+    pub(super) fn locate(&mut self, side: Side, at: Option<Holder>) -> Option<String> {
+        let Some(holder) = at else { return self.party(side).keeper.clone() };
+        let met = self.known.iter().rfind(|known| known.id == holder.id).cloned();
+        let (control, target) = match met {
+            Some(met) => (met.control, Target::parse(&met.target).ok()),
+            None => (holder.control.clone(), self.guess_target(&holder.control)),
+        };
+        let party = self.party_mut(side);
+        if party.keeper.as_ref() != Some(&control) {
+            party.id = None;
+        }
+        party.keeper = Some(control.clone());
+        if let Some(target) = target {
+            self.point(side, target);
+        }
+        Some(control)
+    }
+
+    /// A keeper that was never met: its app is thought to listen at its control's host, at the other side's port.
+    fn guess_target(&self, control: &str) -> Option<Target> {
+        let (host, _) = control.rsplit_once(':')?;
+        let port = self.new.revision.as_ref()?.targets.first()?.address().port()?;
+        Target::parse(&format!("{host}:{port}")).ok()
+    }
+
+    /// Makes a side's revision one of this target, if it is not.
+    fn point(&mut self, side: Side, target: Target) {
+        let options = self.target_options();
+        let revision = &mut self.party_mut(side).revision;
+        let points_there = |revision: &Arc<Revision>| revision.targets.iter().any(|one| *one.address() == target);
+        if !revision.as_ref().is_some_and(points_there) {
+            *revision = Some(Revision::new(&[target], options, None));
+        }
+    }
+
+    fn target_options(&self) -> TargetOptions {
+        let revision = self.old.revision.as_ref().or(self.new.revision.as_ref());
+        revision.map(|revision| revision.options.clone()).unwrap_or_default()
+    }
+
+    /// Remembers a keeper that greets.
+    pub(super) fn said(&mut self, side: Side, saying: &Saying) {
+        let Saying::Status(status) = saying else { return };
+        let party = self.party_mut(side);
+        party.id = Some(status.id.clone());
+        let (Some(control), Some(revision)) = (party.keeper.clone(), party.revision.as_ref()) else { return };
+        let target = revision.targets.first().map(|target| target.address().to_string()).unwrap_or_default();
+        crate::state::meet(&mut self.known, KnownKeeper { id: status.id.clone(), control, target });
+    }
+
+    pub(super) fn activate(&mut self, side: Side) -> Option<Arc<Revision>> {
+        self.active = Some(side);
+        self.party(side).revision.clone()
+    }
+}

@@ -1,0 +1,58 @@
+//! One side's conversation, as a task: orders go in, sayings come out as events.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::inbox::{Inbox, Pen, Source};
+use crate::handoff::conversation::Conversation;
+use crate::handoff::machine::{Event, Side};
+use crate::wire::{Saying, Verb};
+
+/// How long connecting and the greeting may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The way to say something to a keeper. Dropped, the conversation ends once all was said.
+pub(super) struct Voice(UnboundedSender<Verb>);
+
+impl Voice {
+    /// Opens a conversation. Its end, and its failure to begin, are told as [`Event::Broken`].
+    pub(super) fn open(inbox: &mut Inbox, side: Side, keeper: String, token: Option<String>) -> Self {
+        let (sender, orders) = unbounded_channel();
+        inbox.watch(Source::Voice(side), |pen| converse(side, keeper, token, orders, pen));
+        Self(sender)
+    }
+
+    pub(super) fn say(&self, verb: Verb) {
+        let _ = self.0.send(verb);
+    }
+}
+
+async fn converse(side: Side, keeper: String, token: Option<String>, mut orders: UnboundedReceiver<Verb>, pen: Pen) {
+    let mut conversation = match Conversation::begin(&keeper, token, PATIENCE).await {
+        Ok((conversation, status)) => {
+            pen.tell(Event::Said(side, Saying::Status(Box::new(status))));
+            conversation
+        }
+        Err(error) => {
+            tracing::debug!(keeper, error = %error, "No conversation with keeper");
+            return pen.tell(Event::Broken(side));
+        }
+    };
+    let error = loop {
+        tokio::select! {
+            heard = conversation.hear() => match heard {
+                Ok(saying) => pen.tell(Event::Said(side, saying)),
+                Err(error) => break error,
+            },
+            order = orders.recv() => {
+                let Some(verb) = order else { return };
+                if let Err(error) = conversation.say(verb).await {
+                    break error;
+                }
+            }
+        }
+    };
+    tracing::debug!(keeper, error = %error, "Conversation with keeper ended");
+    pen.tell(Event::Broken(side));
+}
