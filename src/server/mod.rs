@@ -15,6 +15,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin;
 use crate::config::{Settings, paths};
 use crate::control::Control;
+use crate::router::Router;
+use crate::service::flight::Flights;
 
 /// Threads of the runtime on which control, admin API and handoffs run, apart from the workers.
 const CONTROL_THREADS: usize = 2;
@@ -42,7 +44,8 @@ fn control_runtime() -> Result<Runtime, String> {
 
 async fn serve(settings: Arc<Settings>) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
-    let control = Control::new(&settings.data);
+    let (router, flights) = (Arc::new(Router::new()), Flights::new());
+    let control = Control::new(Arc::clone(&settings), router, flights);
     control.restore().await;
     let listener = bind::listen(settings.bind, settings.http_port)?;
     let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
