@@ -17,5 +17,5 @@ mod held;
 mod sync;
 
 pub use self::core::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};
-pub use self::core::{Drain, Gate, Permit};
+pub use self::core::{Drain, Entrance, Gate, Permit};
 pub use self::held::Held;

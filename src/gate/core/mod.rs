@@ -3,7 +3,7 @@
 //! Everything but entering and leaving an open gate happens under one lock, and every change ends in
 //! `State::settle`, which makes the rest true again:
 //! - there is an active opening exactly while no reason is in the set (and there is a revision);
-//! - its entrance is open, for all to enter by themselves, from the moment nobody waits for his turn;
+//! - it admits all, who enter by themselves, from the moment nobody waits for his turn;
 //! - until then the first in the queue is let in, as long as one of the turns is free.
 
 mod opening;
@@ -21,7 +21,7 @@ use self::opening::{Opening, Stripe};
 pub(crate) use self::queue::Until;
 use self::queue::{Patience, Place, Queue};
 use self::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};
-use super::sync::{Mutex, Slot};
+use super::sync::{Cached, Mutex, Slot};
 
 /// The admission point of a service.
 pub struct Gate<R> {
@@ -35,12 +35,11 @@ impl<R> Gate<R> {
     /// A gate open on `revision`; without one, requests wait until [`Gate::flip`] brings it.
     pub fn new(revision: Option<Arc<R>>, limits: Limits) -> Arc<Self> {
         let workers = std::thread::available_parallelism().map_or(1, |workers| workers.get());
-        Self::with_stripes(revision, limits, workers.next_power_of_two().min(64))
+        Self::with_stripes(revision, limits, workers.min(64))
     }
 
-    /// `stripes`: a power of two.
     pub(crate) fn with_stripes(revision: Option<Arc<R>>, limits: Limits, stripes: usize) -> Arc<Self> {
-        let entrances = (0..stripes).map(|_| Slot::empty()).collect();
+        let entrances = (0..stripes.next_power_of_two()).map(|_| Slot::empty()).collect();
         let state = Mutex::new(State::new(revision, limits));
         let gate = Arc::new_cyclic(|this| Self { entrances, state, this: this.clone() });
         gate.change(|_| ());
@@ -51,8 +50,12 @@ impl<R> Gate<R> {
     ///
     /// `stripe` is the worker's number: any is right, workers with different ones do not disturb each other.
     pub fn enter(&self, stripe: usize) -> Option<Permit<R>> {
-        let enter = |stripe: &Arc<Stripe<R>>| stripe.enter().then(|| Permit::entered(stripe.clone()));
-        self.entrances.get(stripe & (self.entrances.len() - 1))?.read(enter)
+        self.slot(stripe).read(Permit::enter)
+    }
+
+    /// A worker's own way in, for one that keeps it: enters in a third of the time.
+    pub fn entrance(&self, stripe: usize) -> Entrance<R> {
+        Entrance { slot: self.slot(stripe).cached() }
     }
 
     /// Adds a reason. Once this has returned nobody enters; those who come wait.
@@ -88,10 +91,7 @@ impl<R> Gate<R> {
         self.change(|state| {
             let old = state.revision.replace(revision);
             state.retire(&self.entrances);
-            Drain {
-                openings: old
-                    .map_or_else(Vec::new, |old| state.undrained(|opening| Arc::ptr_eq(&opening.revision, &old))),
-            }
+            Drain { openings: state.undrained(|opening| old.as_ref().is_some_and(|old| opening.leads_to(old))) }
         })
     }
 
@@ -103,10 +103,10 @@ impl<R> Gate<R> {
     /// The permits that a closing found outstanding; an open gate's own are not among them.
     pub fn drain(&self, scope: Scope) -> Drain<R> {
         let state = self.lock();
-        let active = |opening: &Opening<R>| state.revision.as_ref().is_some_and(|r| Arc::ptr_eq(r, &opening.revision));
+        let active = state.revision.as_ref();
         let openings = match scope {
             Scope::Closed => state.undrained(|opening| opening.number == state.last_retired),
-            Scope::Revision => state.undrained(active),
+            Scope::Revision => state.undrained(|opening| active.is_some_and(|active| opening.leads_to(active))),
         };
         Drain { openings }
     }
@@ -177,6 +177,10 @@ impl<R> Gate<R> {
         outcome
     }
 
+    fn slot(&self, stripe: usize) -> &Slot<Stripe<R>> {
+        self.entrances.get(stripe & (self.entrances.len() - 1)).expect("there is a power of two of them")
+    }
+
     fn forget_drained(&self) {
         self.lock().retired.retain(|opening| !opening.is_drained(None));
     }
@@ -195,20 +199,33 @@ impl<R> Drop for Gate<R> {
     }
 }
 
+/// A worker's own way into a gate. It remembers where that leads, so between two requests it may keep a revision
+/// from being dropped.
+pub struct Entrance<R> {
+    slot: Cached<Stripe<R>>,
+}
+
+impl<R> Entrance<R> {
+    /// As [`Gate::enter`].
+    pub fn enter(&mut self) -> Option<Permit<R>> {
+        self.slot.read(Permit::enter)
+    }
+}
+
 /// The opening that requests are let into.
 struct Active<R> {
     opening: Arc<Opening<R>>,
     stripes: Box<[Arc<Stripe<R>>]>,
-    entrance: Entrance,
+    admits: Admits,
 }
 
-/// Who may enter the active opening.
+/// Whom the active opening admits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Entrance {
-    /// Those of the queue, of whom so many are in flight: others wait before them.
+enum Admits {
+    /// Those of the queue, of whom so many are in flight.
     Turns(usize),
-    /// Everybody.
-    Open,
+    /// Everybody: nobody waits for his turn.
+    All,
 }
 
 /// A permit that its owner has not yet fetched.
@@ -275,7 +292,7 @@ impl<R> State<R> {
             self.openings += 1;
             let stripes = gate.entrances.len();
             let opening = Opening::new(self.openings, revision.clone(), gate.this.clone(), stripes);
-            self.active = Some(Active { stripes: opening.stripes(), opening, entrance: Entrance::Turns(0) });
+            self.active = Some(Active { stripes: opening.stripes(), opening, admits: Admits::Turns(0) });
         }
     }
 
@@ -293,10 +310,10 @@ impl<R> State<R> {
     /// Lets everybody enter once nobody waits for his turn.
     fn open_entrance(&mut self, entrances: &[Slot<Stripe<R>>]) {
         let waiting = self.queue.first().is_some();
-        let Some(active) = self.active.as_mut().filter(|active| !waiting && active.entrance != Entrance::Open) else {
+        let Some(active) = self.active.as_mut().filter(|active| !waiting && active.admits != Admits::All) else {
             return;
         };
-        active.entrance = Entrance::Open;
+        active.admits = Admits::All;
         active.opening.unshut();
         for (entrance, stripe) in entrances.iter().zip(&active.stripes) {
             entrance.set(Some(stripe.clone()));
@@ -305,9 +322,9 @@ impl<R> State<R> {
 
     /// Whether one of the queue may be let in now.
     fn has_turn(&self) -> bool {
-        match self.active.as_ref().map(|active| active.entrance) {
-            Some(Entrance::Open) => true,
-            Some(Entrance::Turns(taken)) => taken < self.limits.release_concurrency.max(1),
+        match self.active.as_ref().map(|active| active.admits) {
+            Some(Admits::All) => true,
+            Some(Admits::Turns(taken)) => taken < self.limits.release_concurrency.max(1),
             None => false,
         }
     }
@@ -317,12 +334,12 @@ impl<R> State<R> {
         let Some(active) = &mut self.active else { return };
         let Some(stripe) = active.stripes.get(stripe & (active.stripes.len() - 1)).cloned() else { return };
         stripe.let_in();
-        let turn = match &mut active.entrance {
-            Entrance::Turns(taken) => {
+        let turn = match &mut active.admits {
+            Admits::Turns(taken) => {
                 *taken += 1;
                 true
             }
-            Entrance::Open => false,
+            Admits::All => false,
         };
         self.answer(place, waker, Ok(Grant { stripe, turn }));
     }
@@ -330,7 +347,7 @@ impl<R> State<R> {
     /// The turn of a permit of this opening is over. (A later opening has turns of its own: `resume` never waits.)
     fn end_turn(&mut self, opening: u64) {
         if let Some(active) = self.active.as_mut().filter(|active| active.opening.number == opening)
-            && let Entrance::Turns(taken) = &mut active.entrance
+            && let Admits::Turns(taken) = &mut active.admits
         {
             *taken -= 1;
         }
@@ -356,7 +373,7 @@ impl<R> State<R> {
     }
     /// Whether nobody need wait.
     fn is_open(&self) -> bool {
-        self.active.as_ref().is_some_and(|active| active.entrance == Entrance::Open)
+        self.active.as_ref().is_some_and(|active| active.admits == Admits::All)
     }
 
     fn place(&mut self, arrival: Instant, waited: bool) -> Place {
@@ -465,8 +482,8 @@ pub struct Permit<R> {
 }
 
 impl<R> Permit<R> {
-    fn entered(stripe: Arc<Stripe<R>>) -> Self {
-        Self { stripe, turn: false, place: None }
+    fn enter(stripe: &Arc<Stripe<R>>) -> Option<Self> {
+        stripe.enter().then(|| Self { stripe: stripe.clone(), turn: false, place: None })
     }
 
     fn granted(Grant { stripe, turn }: Grant<R>, place: Place) -> Self {

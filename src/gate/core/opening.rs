@@ -60,7 +60,11 @@ impl<R> Opening<R> {
         Arc::new(Self { number, revision, gate, counts, draining: Mutex::new(Draining::default()) })
     }
 
-    /// One entrance for each worker.
+    pub(super) fn leads_to(&self, revision: &Arc<R>) -> bool {
+        Arc::ptr_eq(&self.revision, revision)
+    }
+
+    /// One for each worker.
     pub(super) fn stripes(self: &Arc<Self>) -> Box<[Arc<Stripe<R>>]> {
         let stripe = |(index, count): (usize, &Arc<Count>)| {
             Arc::new(Stripe { index, count: count.clone(), opening: self.clone() })
@@ -127,7 +131,7 @@ fn knows(wakers: &[Waker], waker: &Waker) -> bool {
     wakers.iter().any(|known| known.will_wake(waker))
 }
 
-/// One worker's entrance. It has a reference count of its own too: workers share no cache line.
+/// One worker's part of an opening. It has a reference count of its own too: workers share no cache line.
 #[repr(align(128))]
 pub(super) struct Stripe<R> {
     pub(super) index: usize,
