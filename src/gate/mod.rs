@@ -15,6 +15,8 @@
 mod core;
 mod held;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use self::core::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};
 pub use self::core::{Drain, Entrance, Gate, Permit};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Cache};
 
-pub(super) use std::sync::Mutex;
 pub(super) use std::sync::atomic::AtomicUsize;
+pub(super) use std::sync::{Mutex, MutexGuard};
 
 /// A pointer that is read far more often than it is changed.
 pub(super) struct Slot<T>(Arc<ArcSwapOption<T>>);

@@ -8,12 +8,12 @@
 
 mod opening;
 mod queue;
-pub(super) mod terms;
+pub(crate) mod terms;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use self::opening::{Opening, Stripe};
 pub(crate) use self::queue::Until;
 use self::queue::{Patience, Place, Queue};
 use self::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};
-use super::sync::{Cached, Mutex, Slot};
+use super::sync::{Cached, Mutex, MutexGuard, Slot};
 
 /// The admission point of a service.
 pub struct Gate<R> {

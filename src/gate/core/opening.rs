@@ -5,10 +5,10 @@
 //! permits grows, and the last to leave learns from the same word that somebody may wait for it.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 
-use super::super::sync::{AtomicUsize, Mutex};
+use super::super::sync::{AtomicUsize, Mutex, MutexGuard};
 use super::Gate;
 
 /// The mark: nobody may enter by himself.
