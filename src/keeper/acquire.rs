@@ -1,0 +1,352 @@
+//! Acquiring the lease: one way, whoever asks. Between any two steps it can be interrupted, and whatever was had by
+//! then is given back by being dropped.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::options::{Foreign, Options, Snapshot};
+use super::question::{self, Question};
+use super::rules::{self, Asked, HalfDone};
+use super::say::say;
+use crate::lease::{self, Directory, Heirs, Lease, Reading, Record};
+use crate::snapshot::{self, Databases, Store};
+use crate::wire::{Holder, Saying};
+
+/// How long another opener is waited for.
+const OPENERS: Duration = Duration::from_secs(1);
+static SAID_ONCE: std::sync::Once = std::sync::Once::new();
+const TICK: Duration = Duration::from_millis(1);
+
+/// What acquiring works with.
+pub(super) struct Place<'a> {
+    pub(super) directory: &'a Directory,
+    pub(super) databases: &'a Databases,
+    pub(super) store: &'a Store,
+    pub(super) options: &'a Options,
+    pub(super) me: &'a Holder,
+    /// The service that the record shall name.
+    pub(super) service: Option<String>,
+}
+
+/// What acquiring was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Request {
+    pub(super) asked: Asked,
+    /// The lease itself is waited for until then.
+    pub(super) lock_until: Instant,
+    /// Nothing is begun after that; unasked there is no such time.
+    pub(super) until: Option<Instant>,
+}
+
+/// The lease is had, the epoch written, the write leases given back: the app may start.
+pub(super) struct Acquired {
+    pub(super) lease: Lease,
+    pub(super) heirs: Heirs,
+    pub(super) record: Record,
+    /// What a proxy is told, in order.
+    pub(super) sayings: Vec<Saying>,
+}
+
+/// Why the lease was not acquired.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GaveUp {
+    /// Another keeper has it.
+    #[error("the lease is held")]
+    Held,
+    /// Somebody has a database open.
+    #[error("{0}")]
+    Open(String),
+    /// Something happened meanwhile that ends it.
+    #[error("interrupted")]
+    Interrupted(Interrupt),
+    /// The snapshot cannot be taken.
+    #[error("{0}")]
+    NoSnapshot(String),
+    /// What has to be put back cannot be: a person must decide.
+    #[error("{0}")]
+    BadSnapshot(String),
+    /// The lease belongs to another service.
+    #[error("{0}")]
+    Foreign(String),
+    /// The budget is used up.
+    #[error("the time for taking the lease is over")]
+    Late,
+    /// The directory of the lease is in the way.
+    #[error(transparent)]
+    Lease(#[from] lease::Error),
+    /// A database's directory is in the way.
+    #[error("cannot read what lies beside the databases: {0}")]
+    Databases(#[from] io::Error),
+}
+
+/// What ends an acquisition between two of its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// The conversation that asked for it is gone.
+    Gone,
+    /// A holder was told to yield, and it is obeyed here too.
+    Yield,
+    /// The keeper was told to stop.
+    Stop,
+}
+
+impl Place<'_> {
+    /// Acquires the lease. `interrupted` is asked between any two steps.
+    pub(super) fn acquire(
+        &self,
+        request: Request,
+        interrupted: &mut dyn FnMut() -> Option<Interrupt>,
+    ) -> Result<Acquired, GaveUp> {
+        let mut attempt = Attempt { place: self, request, interrupted };
+        let mut lease = attempt.lock_lease()?;
+        let reading = lease.reading().clone();
+        if let Reading::Good(record) = &reading
+            && let Some(theirs) = rules::foreign_service(self.service.as_deref(), record)
+        {
+            return Err(GaveUp::Foreign(format!("this lease belongs to the service {theirs}")));
+        }
+        let heirs = attempt.lock_heirs(&reading)?;
+        let question = attempt.ask_kernel(&reading)?;
+        let mut record = self.known(&reading)?;
+        let (undone, question) = attempt.finish_half_done(&mut lease, &mut record, question)?;
+        let snapshot = attempt.take_snapshot(&reading, &record, &question)?;
+        attempt.checkpoint()?;
+        let confirmed = rules::confirmed_at_birth(request.asked, &self.me.id, &reading);
+        self.advance(&mut record, confirmed);
+        lease.write(&record)?;
+        drop(question);
+        let (restored, restore_ms) = (undone.as_ref().map(|undone| undone.epoch), undone.map_or(0, |undone| undone.ms));
+        let leased = Saying::Leased { epoch: record.epoch, restored, confirmed, restore_ms };
+        Ok(Acquired { lease, heirs, record, sayings: vec![leased, snapshot] })
+    }
+
+    /// The record to go on from.
+    fn known(&self, reading: &Reading) -> Result<Record, GaveUp> {
+        Ok(match reading {
+            Reading::Good(record) => record.as_ref().clone(),
+            Reading::Blank => Record::blank(),
+            Reading::Corrupt => {
+                let epoch = self.store.highest()?.unwrap_or_default();
+                say(
+                    "THE RECORD OF THE LEASE IS CORRUPT IN BOTH SLOTS: nothing is restored, whatever was the last epoch",
+                );
+                Record { epoch, ..Record::blank() }
+            }
+        })
+    }
+
+    fn advance(&self, record: &mut Record, confirmed: bool) {
+        record.version = record.version.max(crate::wire::VERSION);
+        record.epoch += 1;
+        record.holder = Some(self.me.clone());
+        record.unconfirmed = !confirmed;
+        record.left = false;
+        if confirmed {
+            record.last_confirmed = Some(self.me.id.clone());
+        }
+        if let Some(service) = &self.service {
+            record.service = Some(service.clone());
+        }
+    }
+
+    /// Whether another opener only costs a warning: before the first keeper, or because a person said so.
+    fn overlooks(&self, reading: &Reading) -> bool {
+        self.options.foreign == Foreign::Warn || rules::names_nobody(reading)
+    }
+}
+
+struct Attempt<'a> {
+    place: &'a Place<'a>,
+    request: Request,
+    interrupted: &'a mut dyn FnMut() -> Option<Interrupt>,
+}
+
+impl Attempt<'_> {
+    fn checkpoint(&mut self) -> Result<(), GaveUp> {
+        if let Some(interrupt) = (self.interrupted)() {
+            return Err(GaveUp::Interrupted(interrupt));
+        }
+        if self.request.until.is_some_and(|until| Instant::now() >= until) {
+            return Err(GaveUp::Late);
+        }
+        Ok(())
+    }
+
+    /// Polls, since a queue in flock would let a waiter in at the wrong moment.
+    fn lock_lease(&mut self) -> Result<Lease, GaveUp> {
+        loop {
+            self.checkpoint()?;
+            if let Some(lease) = self.place.directory.lock()? {
+                return Ok(lease);
+            }
+            if Instant::now() >= self.request.lock_until {
+                return Err(GaveUp::Held);
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn lock_heirs(&mut self, reading: &Reading) -> Result<Heirs, GaveUp> {
+        let until = Instant::now() + OPENERS;
+        loop {
+            if let Some(heirs) = self.place.directory.lock_heirs()? {
+                return Ok(heirs);
+            }
+            if Instant::now() >= until {
+                let who = question::seen(&[self.place.directory.heirs_identity()?]);
+                let text = format!("the app before is still alive, it holds the lock that it inherited: {who}");
+                if !self.place.overlooks(reading) {
+                    return Err(GaveUp::Open(text));
+                }
+                say(&format!("WARNING: {text}; going on"));
+                return Ok(self.place.directory.share_heirs()?);
+            }
+            self.checkpoint()?;
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn ask_kernel(&mut self, reading: &Reading) -> Result<Question, GaveUp> {
+        let until = Instant::now() + OPENERS;
+        loop {
+            self.checkpoint()?;
+            let open = match question::ask(&self.place.databases.files()?)? {
+                question::Attempt::Answered(question) => {
+                    if let Question::Unanswered(why) = &question {
+                        SAID_ONCE
+                            .call_once(|| say(&format!("the kernel cannot be asked who has a database open: {why}")));
+                    }
+                    return Ok(question);
+                }
+                question::Attempt::Open(files) => files,
+            };
+            if Instant::now() >= until {
+                let text = question::who_has(&open);
+                if !self.place.overlooks(reading) {
+                    return Err(GaveUp::Open(text));
+                }
+                say(&format!("WARNING: {text}; going on, without a snapshot"));
+                return Ok(Question::Overlooked(text));
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Finishes a restore that was interrupted, throws away what came to nothing, and undoes an unconfirmed epoch.
+    /// Gives back what was undone, and the answer for the files that are there now.
+    fn finish_half_done(
+        &mut self,
+        lease: &mut Lease,
+        record: &mut Record,
+        question: Question,
+    ) -> Result<(Option<Undone>, Question), GaveUp> {
+        let place = self.place;
+        place.store.discard_above(record.epoch)?;
+        let marker = place.store.restore_begun()?;
+        self.checkpoint()?;
+        match rules::half_done(lease.reading(), marker, place.options.skip_restore) {
+            HalfDone::Nothing => return Ok((None, question)),
+            HalfDone::Marker => {}
+            HalfDone::Skipped(epoch) => say(&format!("LOCKGATE_KEEP_RESTORE=skip: what epoch {epoch} did stays")),
+            HalfDone::Undo(epoch) => {
+                let bad = |error| GaveUp::BadSnapshot(bad_snapshot(epoch, &error));
+                let began = Instant::now();
+                let checked = place.store.check(epoch, place.databases, question.open_files().as_deref());
+                if let Some(restore) = checked.map_err(bad)? {
+                    let question = restore_set(place, &restore, lease, record, question).map_err(bad)?;
+                    say(&format!("epoch {epoch} was not confirmed: the data are as they were before it"));
+                    return Ok((Some(Undone { epoch, ms: milliseconds(began) }), question));
+                }
+                say(&format!("epoch {epoch} was not confirmed, and there is no snapshot of before it: the data stay"));
+            }
+        }
+        record.unconfirmed = false;
+        lease.write(record)?;
+        place.store.end_restore()?;
+        Ok((None, question))
+    }
+
+    fn take_snapshot(&mut self, reading: &Reading, record: &Record, question: &Question) -> Result<Saying, GaveUp> {
+        self.checkpoint()?;
+        let place = self.place;
+        let none = |why: Option<String>| Saying::Snapshot { bytes: 0, ms: 0, how: "none".to_owned(), why };
+        if !rules::wants_snapshot(self.request.asked, &place.me.id, reading) {
+            return Ok(none(None));
+        }
+        if let Question::Overlooked(why) = question {
+            return Ok(none(Some(why.clone())));
+        }
+        if place.options.snapshot == Snapshot::Never {
+            return Ok(none(Some("--snapshot=never".to_owned())));
+        }
+        let plan = place.store.plan(place.databases, place.options.snapshot == Snapshot::Always)?;
+        if let Some(why) = plan.why_not {
+            if place.options.snapshot == Snapshot::Always {
+                return self.without_snapshot(why).map(|why| none(Some(why)));
+            }
+            say(&format!("going on without a snapshot: {why}"));
+            return Ok(none(Some(why)));
+        }
+        let began = Instant::now();
+        let open = question.open_files();
+        let taken = place.store.take(record.epoch + 1, place.databases, open.as_deref(), self.request.until);
+        let taken = match taken {
+            Ok(_) if !question.is_whole() => Err("somebody tried to open a database while it was copied".to_owned()),
+            Ok(taken) => Ok(taken),
+            Err(error) => Err(error.to_string()),
+        };
+        match taken {
+            Ok(taken) => {
+                let how = taken.how.to_owned();
+                Ok(Saying::Snapshot { bytes: taken.bytes, ms: milliseconds(began), how, why: None })
+            }
+            Err(why) => {
+                place.store.discard_above(record.epoch)?;
+                self.without_snapshot(why).map(|why| none(Some(why)))
+            }
+        }
+    }
+
+    /// In a handoff it was said before the hold that there would be one; unasked it is better to be live.
+    fn without_snapshot(&self, why: String) -> Result<String, GaveUp> {
+        if self.request.asked == Asked::ByProxy {
+            return Err(GaveUp::NoSnapshot(format!("no snapshot could be taken: {why}")));
+        }
+        say(&format!("WARNING: going on without a snapshot: {why}"));
+        Ok(why)
+    }
+}
+
+/// What was undone, and how long that took.
+struct Undone {
+    epoch: u64,
+    ms: u64,
+}
+
+fn restore_set(
+    place: &Place<'_>,
+    restore: &snapshot::Restore<'_>,
+    lease: &mut Lease,
+    record: &mut Record,
+    mut question: Question,
+) -> Result<Question, snapshot::Error> {
+    let mut guard = |file: &std::path::Path| question.extend(file);
+    let mut write = || {
+        record.unconfirmed = false;
+        lease.write(record).map_err(io::Error::other)
+    };
+    restore.run(place.databases, &mut guard, &mut write, &mut |_| Ok(()))?;
+    let files = place.databases.files().unwrap_or_default();
+    Ok(question.settled(&files))
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn bad_snapshot(epoch: u64, error: &snapshot::Error) -> String {
+    format!(
+        "EPOCH {epoch} WAS NOT CONFIRMED, AND ITS SNAPSHOT CANNOT BE PUT BACK: {error}. Nothing was changed and no app is \
+         started; to go on with the data as they are, start with LOCKGATE_KEEP_RESTORE=skip"
+    )
+}

@@ -1,0 +1,105 @@
+//! Being prepared: all that could fail later is tried now.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::acquire::Place;
+use super::control::Conversation;
+use super::options::Snapshot;
+use super::rules;
+use crate::lease::{self, Reading, Ticket};
+use crate::snapshot::Plan;
+use crate::wire::{Facts, Saying};
+
+/// A conversation has prepared this keeper. It counts as prepared until that ends; the ticket may be spent before.
+pub(super) struct Preparation {
+    conversation: Arc<Conversation>,
+    ticket: Option<Ticket>,
+    pub(super) service: String,
+}
+
+impl Preparation {
+    pub(super) fn is_of(&self, conversation: &Conversation) -> bool {
+        *self.conversation == *conversation
+    }
+
+    /// Whether this conversation prepared it and the ticket is not spent.
+    pub(super) fn may_take(&self, conversation: &Conversation) -> bool {
+        self.is_of(conversation) && self.ticket.is_some()
+    }
+
+    /// No lock, no ticket.
+    pub(super) fn spend(&mut self) {
+        self.ticket = None;
+    }
+}
+
+/// Tries everything, lays the ticket; `before` is what the same conversation prepared before, whose ticket stays.
+pub(super) fn prepare(
+    place: &Place<'_>,
+    from: &Arc<Conversation>,
+    service: &str,
+    before: Option<Preparation>,
+) -> Result<(Preparation, Saying), String> {
+    let facts = facts(place, service)?;
+    let ticket = match before.and_then(|before| before.ticket) {
+        Some(ticket) => ticket,
+        None => place.directory.lay_ticket().map_err(|error| error.to_string())?,
+    };
+    let ready = Saying::Ready { ticket: ticket.word().to_owned(), facts };
+    let preparation = Preparation { conversation: Arc::clone(from), ticket: Some(ticket), service: service.to_owned() };
+    Ok((preparation, ready))
+}
+
+fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
+    if let Some(own) = place.options.service.as_deref().filter(|own| *own != service) {
+        return Err(format!("this keeper is of the service {own}, not {service}"));
+    }
+    let look = place.directory.look().map_err(|error| error.to_string())?;
+    if let Reading::Good(record) = &look.reading
+        && let Some(theirs) = rules::foreign_service(Some(service), record)
+    {
+        return Err(format!("this lease belongs to the service {theirs}, not {service}"));
+    }
+    place.directory.check_writable().map_err(|error| error.to_string())?;
+    let mut warnings = Vec::new();
+    if look.reading == Reading::Corrupt {
+        warnings.push("the lease's record is corrupt in both slots: what is unconfirmed is not known".to_owned());
+    }
+    if let Err(why) = may_ask(place) {
+        warnings.push(format!("the kernel cannot be asked who has the databases open ({why}): only locks are left"));
+    }
+    let mode = place.options.snapshot;
+    let plan = place.store.plan(place.databases, mode == Snapshot::Always).map_err(|error| error.to_string())?;
+    let snapshot = what_snapshot(mode, &plan)?;
+    if let Err(why) = &snapshot {
+        warnings.push(format!("no snapshot will be taken ({why}): what a failed revision writes stays"));
+    }
+    Ok(Facts {
+        grace_ms: u64::try_from(place.options.grace.as_millis()).unwrap_or(u64::MAX),
+        database_bytes: plan.bytes,
+        snapshot_ms: if snapshot.is_ok() { plan.ms } else { 0 },
+        restorable: snapshot.is_ok(),
+        snapshot: Some(snapshot.unwrap_or_else(|why| format!("none: {why}"))),
+        warnings,
+    })
+}
+
+/// How a snapshot will be taken, else why none will; outside, why the handoff is refused.
+fn what_snapshot(mode: Snapshot, plan: &Plan) -> Result<Result<String, String>, String> {
+    match (mode, &plan.why_not) {
+        (Snapshot::Never, _) => Ok(Err("--snapshot=never".to_owned())),
+        (Snapshot::Auto | Snapshot::Always, None) => Ok(Ok(plan.how.to_owned())),
+        (Snapshot::Auto, Some(why)) => Ok(Err(why.clone())),
+        (Snapshot::Always, Some(why)) => Err(format!("no snapshot can be taken, and --snapshot=always: {why}")),
+    }
+}
+
+/// Whether the kernel would answer, without touching the databases of a living app.
+fn may_ask(place: &Place<'_>) -> Result<(), String> {
+    let files = place.databases.existing().map_err(|error| error.to_string())?;
+    let mut owners: Vec<u32> = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.uid()).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    lease::may_ask(&place.directory.path().join("lease"), &owners).map_err(|error| error.to_string())
+}

@@ -1,0 +1,244 @@
+//! Standing by: looking at the lease, being prepared, and acquiring.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::acquire::{Acquired, GaveUp, Interrupt, Place, Request};
+use super::control::{Conversation, Event};
+use super::prepare;
+use super::roles::{Keeper, Next, Role};
+use super::rules::{self, Asked, Standing};
+use super::say::say;
+use crate::child;
+use crate::lease::{Reading, Record};
+use crate::wire::{Role as Shown, Saying, Verb};
+
+/// How often a keeper that stands by looks at the lease.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often it says whom it waits for.
+const MINUTE: Duration = Duration::from_secs(60);
+/// After a failed acquisition nobody asked for, the next one.
+const AGAIN: Duration = Duration::from_secs(1);
+/// After one that a person must decide about.
+const MUCH_LATER: Duration = Duration::from_secs(60);
+
+/// Waiting for the lease.
+pub(super) struct Standby {
+    free_since: Option<Instant>,
+    next_look: Instant,
+    /// Nothing is taken unasked before that.
+    not_before: Instant,
+    next_word: Instant,
+}
+
+impl Standby {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { free_since: None, next_look: now, not_before: now, next_word: now }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.next_look)
+    }
+}
+
+/// Who is to be told that the lease is free, since it yielded between two steps.
+type YieldedTo = Option<Arc<Conversation>>;
+
+impl Keeper {
+    pub(super) fn look_at_lease(&mut self, mut standby: Standby, now: Instant) -> Next {
+        standby.next_look = now + LOOK;
+        let look = match self.directory.look() {
+            Ok(look) => look,
+            Err(error) => {
+                self.note(&mut standby, now, error.to_string());
+                return Next::Go(Role::Standby(standby));
+            }
+        };
+        let waits = rules::unasked(&self.standing(false), &look.reading);
+        self.note(
+            &mut standby,
+            now,
+            whom_it_waits_for(&look.reading, look.free, waits, self.options.service.as_deref()),
+        );
+        if !look.free {
+            standby.free_since = None;
+            return Next::Go(Role::Standby(standby));
+        }
+        let free_since = *standby.free_since.get_or_insert(now);
+        match waits {
+            Some(waits) if now >= standby.not_before && now.duration_since(free_since) >= waits => {
+                self.acquire_unasked(standby, now)
+            }
+            _ => Next::Go(Role::Standby(standby)),
+        }
+    }
+
+    pub(super) fn standing(&self, starting: bool) -> Standing<'_> {
+        Standing {
+            me: &self.me.id,
+            service: self.options.service.as_deref(),
+            starting,
+            prepared: self.preparation.is_some(),
+            defer: self.options.defer,
+        }
+    }
+
+    fn note(&self, standby: &mut Standby, now: Instant, text: String) {
+        if now >= standby.next_word {
+            say(&text);
+            standby.next_word = now + MINUTE;
+        }
+        if now >= standby.not_before {
+            self.board.note(text);
+        }
+    }
+
+    /// Takes a lease that was seen free. Its `until` for the lock is now, or `OWN_START` at the keeper's own start.
+    pub(super) fn acquire_unasked(&mut self, mut standby: Standby, lock_until: Instant) -> Next {
+        let request = Request { asked: Asked::Unasked, lock_until, until: None };
+        let result = self.acquire(request, None);
+        standby.free_since = None;
+        match result {
+            Ok(acquired) => self.start(acquired, None),
+            Err((GaveUp::Interrupted(Interrupt::Stop), _)) => Next::End(0),
+            Err((gave_up, yielded_to)) => {
+                let now = Instant::now();
+                let person = matches!(gave_up, GaveUp::BadSnapshot(_));
+                if !matches!(gave_up, GaveUp::Held | GaveUp::Interrupted(_)) {
+                    say(&format!("cannot take the lease: {gave_up}; trying again"));
+                    self.board.note(gave_up.to_string());
+                    standby.not_before = now + if person { MUCH_LATER } else { AGAIN };
+                }
+                self.free_at_once(yielded_to);
+                Next::Go(Role::Standby(standby))
+            }
+        }
+    }
+
+    fn free_at_once(&self, yielded_to: YieldedTo) {
+        self.board.show_role(Shown::Standby);
+        if let Some(conversation) = yielded_to {
+            conversation.say_all(&[Saying::Stopping {}, Saying::Free { ms: 0 }]);
+        }
+    }
+
+    pub(super) fn prepare(&mut self, from: &Arc<Conversation>, handoff: &str, service: &str) {
+        if self.preparation.as_ref().is_some_and(|preparation| !preparation.is_of(from)) {
+            return from.refuse("this keeper is prepared by another conversation");
+        }
+        let kept = self.preparation.take();
+        let place = self.place(Some(service));
+        match prepare::prepare(&place, from, service, kept) {
+            Ok((preparation, ready)) => {
+                self.preparation = Some(preparation);
+                self.board.show_prepared(true);
+                say(&format!("prepared for the handoff {handoff} of {service}"));
+                from.say(&ready);
+            }
+            Err(why) => {
+                self.board.show_prepared(false);
+                from.refuse(why);
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, standby: Standby, from: &Arc<Conversation>, budget_ms: u64) -> Next {
+        let prepared = self.preparation.as_ref().is_some_and(|preparation| preparation.may_take(from));
+        if !prepared {
+            from.refuse("this keeper is not prepared by this conversation");
+            return Next::Go(Role::Standby(standby));
+        }
+        let until = Instant::now() + Duration::from_millis(budget_ms);
+        let request = Request { asked: Asked::ByProxy, lock_until: until, until: Some(until) };
+        let result = self.acquire(request, Some(from));
+        // Whatever came of it, the ticket has served.
+        if let Some(preparation) = &mut self.preparation {
+            preparation.spend();
+        }
+        match result {
+            Ok(acquired) => self.start(acquired, Some(from)),
+            Err((GaveUp::Interrupted(Interrupt::Stop), _)) => Next::End(0),
+            Err((gave_up, yielded_to)) => {
+                say(&format!("did not take the lease: {gave_up}"));
+                from.say(&Saying::Held { by: gave_up.to_string() });
+                self.free_at_once(yielded_to);
+                Next::Go(Role::Standby(standby))
+            }
+        }
+    }
+
+    fn place(&self, prepared_for: Option<&str>) -> Place<'_> {
+        // A keeper that was not told its service is of the one that it is prepared for.
+        Place {
+            directory: &self.directory,
+            databases: &self.databases,
+            store: &self.store,
+            options: &self.options,
+            me: &self.me,
+            service: self.options.service.clone().or_else(|| prepared_for.map(str::to_owned)),
+        }
+    }
+
+    /// Acquires, reading orders and signals between two steps.
+    fn acquire(
+        &mut self,
+        request: Request,
+        taker: Option<&Arc<Conversation>>,
+    ) -> Result<Acquired, (GaveUp, YieldedTo)> {
+        self.board.show_role(Shown::Acquiring);
+        let mut yielded_to = None;
+        let mut ended = Vec::new();
+        let service =
+            self.preparation.as_ref().filter(|_| taker.is_some()).map(|preparation| preparation.service.clone());
+        let mut interrupted = || {
+            while let Ok(event) = self.events.try_recv() {
+                match event {
+                    Event::Signal(libc::SIGCHLD) => drop(child::reap()),
+                    Event::Signal(signal) if self.is_stop(signal) => return Some(Interrupt::Stop),
+                    Event::Signal(_) => {}
+                    Event::Ended(conversation) => ended.push(conversation),
+                    Event::Line(from, Verb::Yield { ticket }) => {
+                        if self.directory.ticket_is_good(&ticket).is_ok_and(|good| good) {
+                            yielded_to = Some(from);
+                            return Some(Interrupt::Yield);
+                        }
+                        from.refuse("this ticket is not that of a living standby at this lease");
+                    }
+                    Event::Line(from, Verb::Status {}) => drop(from),
+                    Event::Line(
+                        from,
+                        Verb::Prepare { .. } | Verb::Show { .. } | Verb::Take { .. } | Verb::Confirm { .. },
+                    ) => {
+                        from.refuse("this keeper is acquiring the lease");
+                    }
+                }
+            }
+            taker.is_some_and(|taker| taker.is_gone()).then_some(Interrupt::Gone)
+        };
+        let result = self.place(service.as_deref()).acquire(request, &mut interrupted);
+        for conversation in ended {
+            self.forget(&conversation);
+        }
+        result.map_err(|gave_up| (gave_up, yielded_to))
+    }
+}
+
+fn whom_it_waits_for(reading: &Reading, free: bool, waits: Option<Duration>, service: Option<&str>) -> String {
+    let record = match reading {
+        Reading::Good(record) => record.as_ref().clone(),
+        Reading::Blank => Record::blank(),
+        Reading::Corrupt => return "stands by: the lease's record is corrupt in both slots".to_owned(),
+    };
+    if let Some(theirs) = rules::foreign_service(service, &record) {
+        return format!("stands by: this lease belongs to the service {theirs}");
+    }
+    match (free, waits, record.holder) {
+        (false, _, Some(holder)) => {
+            format!("stands by: waits for {} (epoch {}, control {})", holder.id, record.epoch, holder.control)
+        }
+        (false, _, None) => "stands by: waits for a keeper that has written no record yet".to_owned(),
+        (true, Some(waits), _) => format!("stands by: the lease is free, takes it after {waits:?}"),
+        (true, None, _) => "stands by: the lease is free, waits for the proxy to say take".to_owned(),
+    }
+}
