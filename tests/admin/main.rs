@@ -1,0 +1,8 @@
+//! The command line and the admin API, against real processes.
+
+mod api;
+mod cli;
+mod docs;
+mod proxy;
+mod run;
+mod unit;
