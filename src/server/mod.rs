@@ -6,11 +6,13 @@ mod log;
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::admin;
 use crate::config::{Settings, paths};
@@ -20,6 +22,9 @@ use crate::service::flight::Flights;
 
 /// Threads of the runtime on which control, admin API and handoffs run, apart from the workers.
 const CONTROL_THREADS: usize = 2;
+
+/// How long the answers of commands that a stop has ended may take on their way.
+const ANSWERS: Duration = Duration::from_millis(200);
 
 /// Runs until SIGTERM or SIGINT, then stops gracefully; a second signal changes nothing.
 ///
@@ -47,6 +52,9 @@ async fn serve(settings: Arc<Settings>) -> Result<(), String> {
     let (router, flights) = (Arc::new(Router::new()), Flights::new());
     let control = Control::new(Arc::clone(&settings), router, flights);
     control.restore().await;
+    if settings.metrics_port == 0 {
+        tracing::debug!("Metrics server disabled");
+    }
     let listener = bind::listen(settings.bind, settings.http_port)?;
     let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
     let socket = admin::bind(&settings.admin_socket)
@@ -55,13 +63,16 @@ async fn serve(settings: Arc<Settings>) -> Result<(), String> {
     notify(NotifyState::Ready);
 
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let admin = tokio::spawn(admin::serve(socket, Arc::clone(&control), Arc::clone(&settings), stopped));
+    let mut admin = JoinSet::new();
+    admin.spawn(admin::serve(socket, Arc::clone(&control), Arc::clone(&settings), stopped));
     signals.next().await;
     notify(NotifyState::Stopping);
     let until = Instant::now() + settings.stop_timeout;
     drop(stop);
     control.shutdown(until).await;
-    admin.abort();
+    // Commands that have ended send their answers; then the rest of the API is closed.
+    let _ = timeout(ANSWERS, admin.join_next()).await;
+    admin.shutdown().await;
     tracing::info!("Server stopped");
     Ok(())
 }

@@ -112,7 +112,7 @@ fn debug_lines_appear_if_asked_for() {
     let mut command = home.command(KAMAL_PROXY);
     command.args(["run", "--http-port=0"]).env("DEBUG", "true");
     let proxy = Proxy::spawn(command);
-    home.kamal(&["list"]);
-    proxy.signal(Signal::TERM);
-    proxy.line("Metrics server disabled");
+    assert!(proxy.before.iter().any(|line| line["level"] == "DEBUG"), "{:?}", proxy.before);
+    let quiet = Proxy::start(&Home::new());
+    assert!(quiet.before.iter().all(|line| line["level"] != "DEBUG"), "{:?}", quiet.before);
 }
