@@ -212,3 +212,6 @@ impl Drop for Claim {
 
 /// How long between two looks of a follower, growing.
 const FOLLOW: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+#[cfg(test)]
+mod tests;

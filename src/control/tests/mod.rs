@@ -1,0 +1,213 @@
+//! Commands against keepers and apps of this process.
+
+mod world;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use world::{App, Fault, Keeper, Lease, World, deploy, until};
+
+use crate::control::FailureKind;
+use crate::spec::{Deploy, OnBusy, Pause, Selection, Stop, Target};
+
+fn deploy_of(keeper: &Keeper) -> Deploy {
+    Deploy { keeper: Some(Target::parse(&keeper.control).unwrap()), ..deploy(&keeper.app.address) }
+}
+
+/// One keeper that holds and is deployed, and another that stands by.
+async fn kept(fault: Fault, status: u16) -> (World, Arc<Keeper>, Arc<Keeper>) {
+    let (world, lease) = (World::new(), Arc::new(Lease::default()));
+    let old = Keeper::new(&lease, App::new(200).await, Fault::None).await;
+    world.deploy(deploy_of(&old)).await.unwrap();
+    let new = Keeper::new(&lease, App::new(status).await, fault).await;
+    (world, old, new)
+}
+
+#[tokio::test]
+async fn a_first_deploy_waits_for_health_and_saves_the_service() {
+    let (world, app) = (World::new(), App::running(200).await);
+    assert_eq!(world.deploy(deploy(&app.address)).await.unwrap().warnings, [""; 0]);
+    let status = world.status();
+    assert_eq!((status.targets, status.state.as_str()), (vec![app.address.clone()], "running"));
+    assert!(status.closed.is_empty());
+    assert!(world.state_file().contains(&format!(r#""active_targets":["{}"],"active_readers":[]"#, app.address)));
+    assert!(!world.state_file().contains("lockgate"));
+    let record = world.control.handoffs("shop", 1).unwrap().remove(0);
+    assert_eq!((record.kind.as_str(), record.outcome.as_str()), ("overlap", "done"));
+}
+
+#[tokio::test]
+async fn a_target_that_never_gets_healthy_fails_in_the_contracts_words_and_changes_nothing() {
+    let (world, good, bad) = (World::new(), App::running(200).await, App::running(500).await);
+    world.deploy(deploy(&good.address)).await.unwrap();
+    let bad = Deploy { deploy_timeout: Duration::from_millis(1500), ..deploy(&bad.address) };
+    let failure = world.deploy(bad).await.unwrap_err();
+    assert_eq!(failure.error, "target failed to become healthy within configured timeout (1.5s)");
+    assert!(failure.hints[0].ends_with("unexpected status (500)"), "{:?}", failure.hints);
+    assert!(failure.hints.iter().any(|hint| hint.contains("no keeper answered at 127.0.0.1:8647")));
+    assert_eq!(failure.kind, FailureKind::App);
+    assert_eq!(world.status().targets, [good.address.clone()]);
+}
+
+#[tokio::test]
+async fn places_that_another_service_has_are_refused_before_the_health_wait() {
+    let (world, app, dead) = (World::new(), App::running(200).await, App::new(200).await);
+    world.deploy(deploy(&app.address)).await.unwrap();
+    let other = Deploy { service: "other".into(), ..deploy(&dead.address) };
+    let began = Instant::now();
+    let failure = world.deploy(other).await.unwrap_err();
+    assert_eq!(failure.error, "host settings conflict with another service");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn one_deploy_at_a_time_the_next_waits_or_fails_as_it_asked() {
+    let (world, dead, app) = (World::new(), App::new(200).await, App::running(200).await);
+    let control = Arc::clone(&world.control);
+    let slow = deploy(&dead.address);
+    let slow = tokio::spawn(async move { control.deploy(slow, tokio::sync::mpsc::unbounded_channel().0).await });
+    until("the first has its turn", || !world.control.claims.lock().unwrap().is_empty()).await;
+    let busy = Deploy { on_busy: OnBusy::Fail, ..deploy(&app.address) };
+    assert_eq!(world.deploy(busy).await.unwrap_err().kind, FailureKind::Conflict);
+    dead.start().await;
+    world.deploy(deploy(&app.address)).await.unwrap();
+    assert!(slow.await.unwrap().is_ok());
+    assert_eq!(world.status().targets, [app.address.clone()]);
+}
+
+#[tokio::test]
+async fn a_deploy_to_a_stopped_service_succeeds_and_says_that_it_stays_stopped() {
+    let (mut world, app) = (World::new(), App::running(200).await);
+    world.deploy(deploy(&app.address)).await.unwrap();
+    let services = Selection::Named(vec!["shop".into()]);
+    let stop = Stop { services, drain_timeout: Duration::ZERO, message: "Back soon".into() };
+    world.control.stop(stop).await.unwrap();
+    assert!(world.state_file().contains(r#"{"state":2,"stop_message":"Back soon","fail_after":0}"#));
+    let outcome = world.deploy(deploy(&app.address)).await.unwrap();
+    assert_eq!(outcome.warnings, ["the service stays stopped"]);
+    world.restart().await;
+    assert_eq!((world.status().state.as_str(), world.status().closed), ("stopped", vec!["stopped".into()]));
+    world.control.resume(Selection::All).await.unwrap();
+    assert_eq!(world.status().state, "running");
+}
+
+#[tokio::test]
+async fn an_unknown_name_among_several_closes_nothing() {
+    let (world, app) = (World::new(), App::running(200).await);
+    world.deploy(deploy(&app.address)).await.unwrap();
+    let services = Selection::Named(vec!["shop".into(), "nope".into()]);
+    let pause = Pause { services, drain_timeout: Duration::ZERO, max_pause: Duration::from_secs(30) };
+    let failure = world.control.pause(pause).await.unwrap_err();
+    assert_eq!((failure.error.as_str(), failure.kind), ("service not found", FailureKind::NotFound));
+    assert_eq!(world.status().state, "running");
+}
+
+#[tokio::test]
+async fn a_pause_survives_a_restart_and_a_removed_service_does_not() {
+    let (mut world, app) = (World::new(), App::running(200).await);
+    world.deploy(deploy(&app.address)).await.unwrap();
+    let pause = Pause { services: Selection::All, drain_timeout: Duration::ZERO, max_pause: Duration::from_secs(7) };
+    world.control.pause(pause).await.unwrap();
+    world.restart().await;
+    assert_eq!(world.status().state, "paused");
+    assert!(world.state_file().contains(r#""state":1,"stop_message":"","fail_after":7000000000"#));
+    world.control.remove("shop".into()).await.unwrap();
+    assert_eq!(world.state_file(), "[]\n");
+    assert!(world.control.list().is_empty());
+    assert!(world.control.remove("shop".into()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_exclusive_handoff_starts_the_new_app_after_the_old_one_has_gone() {
+    let (world, old, new) = kept(Fault::None, 200).await;
+    assert_eq!(world.deploy(deploy_of(&new)).await.unwrap().warnings, [""; 0]);
+    assert!(new.app.is_live() && !old.app.is_live());
+    assert_eq!(old.told(), ["show", "yield"]);
+    assert_eq!(new.told(), ["prepare", "take", "confirm"]);
+    let status = world.status();
+    assert_eq!((status.targets, status.epoch), (vec![new.app.address.clone()], Some(2)));
+    assert_eq!((status.keeper, status.closed.len()), (Some(new.control.clone()), 0));
+    assert!(world.state_file().contains(&format!(r#""lockgate":{{"keeper":"{}""#, new.control)));
+    let record = world.control.handoffs("shop", 1).unwrap().remove(0);
+    assert_eq!((record.kind.as_str(), record.outcome.as_str(), record.epoch), ("exclusive", "done", Some(2)));
+    assert_eq!(record.snapshot.unwrap().bytes, 10);
+    let own: f64 =
+        record.phases.iter().filter(|p| ["drain", "yield", "acquire"].contains(&&*p.phase)).map(|p| p.ms).sum();
+    assert!(own < 1000.0, "{:?}", record.phases);
+}
+
+#[tokio::test]
+async fn a_new_app_that_exits_while_booting_is_rolled_back() {
+    let (world, old, new) = kept(Fault::Exits, 200).await;
+    let failure = world.deploy(deploy_of(&new)).await.unwrap_err();
+    assert_eq!(failure.error, "target failed to become healthy within configured timeout (5s)");
+    assert!(failure.hints[0].contains("no such table: orders"), "{:?}", failure.hints);
+    assert!(failure.hints.iter().any(|hint| hint == "the old app was brought back and serves on"));
+    assert!(old.app.is_live() && !new.app.is_live());
+    let status = world.status();
+    assert_eq!((status.targets, status.closed.len()), (vec![old.app.address.clone()], 0));
+    let record = world.control.handoffs("shop", 1).unwrap().remove(0);
+    assert_eq!((record.outcome.as_str(), record.restored, record.epoch), ("rolled back", Some(2), Some(3)));
+}
+
+#[tokio::test]
+async fn a_new_app_that_answers_but_is_not_healthy_is_rolled_back() {
+    let (world, old, new) = kept(Fault::None, 500).await;
+    let bad = Deploy { deploy_timeout: Duration::from_millis(300), ..deploy_of(&new) };
+    let failure = world.deploy(bad).await.unwrap_err();
+    assert!(failure.hints[0].contains("unexpected status (500)"), "{:?}", failure.hints);
+    assert!(old.app.is_live() && !new.app.is_live());
+    assert!(world.status().closed.is_empty());
+}
+
+#[tokio::test]
+async fn a_standby_that_refuses_costs_nobody_anything() {
+    let (world, old, new) = kept(Fault::Refuses, 200).await;
+    let failure = world.deploy(deploy_of(&new)).await.unwrap_err();
+    assert!(failure.error.contains("the lease directory is read-only"), "{failure:?}");
+    assert!(old.app.is_live());
+    assert!(old.told().iter().all(|word| word != "yield"));
+}
+
+#[tokio::test]
+async fn a_confirmation_whose_answer_is_lost_is_asked_for_and_not_guessed() {
+    let (world, old, new) = kept(Fault::LosesConfirmed, 200).await;
+    world.deploy(deploy_of(&new)).await.unwrap();
+    assert!(new.app.is_live() && !old.app.is_live());
+    assert!(world.status().closed.is_empty());
+}
+
+#[tokio::test]
+async fn a_successor_that_is_lost_at_take_gives_way_to_the_old_one() {
+    let (world, old, new) = kept(Fault::BreaksAtTake, 200).await;
+    world.deploy(deploy_of(&new)).await.unwrap_err();
+    until("the gate is open on the old one", || world.status().closed.is_empty() && old.app.is_live()).await;
+    assert_eq!(world.status().targets, [old.app.address.clone()]);
+}
+
+#[tokio::test]
+async fn after_a_restart_requests_are_held_until_a_keeper_says_who_is_live() {
+    let (mut world, old, new) = kept(Fault::None, 200).await;
+    let before = world.state_file();
+    world.deploy(deploy_of(&new)).await.unwrap();
+    // The proxy died before it could save: its state is that of the deploy before, and knows the new keeper from
+    // preflight only.
+    let met = format!(r#"{{"id":"keeper1:8647","control":"{}","target":"{}"}},"#, new.control, new.app.address);
+    let stale = before.replace(r#""keepers":["#, &format!(r#""keepers":[{met}"#));
+    assert_ne!(stale, before);
+    std::fs::write(world.data.path().join("kamal-proxy.state"), stale).unwrap();
+    world.restart().await;
+    assert_eq!(world.status().closed, ["unavailable"]);
+    until("the gate is open", || world.status().closed.is_empty()).await;
+    assert_eq!(world.status().targets, [new.app.address.clone()]);
+    assert!(!old.app.is_live());
+}
+
+#[tokio::test]
+async fn a_keeper_of_another_service_is_an_error_that_says_so() {
+    let (world, _old, new) = kept(Fault::None, 200).await;
+    let other = Deploy { service: "other".into(), ..deploy_of(&new) };
+    let options = crate::spec::Options { hosts: vec!["other.test".into()], ..Default::default() };
+    let failure = world.deploy(Deploy { options, ..other }).await.unwrap_err();
+    assert_eq!(failure.error, "the target's keeper serves shop, not other");
+}
