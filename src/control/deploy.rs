@@ -16,7 +16,7 @@ use crate::handoff::machine::{self, Aim, Phase, Plan, Reason, Side};
 use crate::router::Places;
 use crate::service::{Revision, Service};
 use crate::spec::{Deploy, Handoff, OnBusy, format_duration};
-use crate::state::{PauseState, SavedService, nanos};
+use crate::state::{SavedService, nanos};
 use crate::wire;
 
 impl Control {
@@ -86,8 +86,8 @@ impl Control {
             },
         };
         let sides = Sides {
-            old: Party { revision: entry.service.gate.revision(), keeper: now.keeper.clone(), id: None },
-            new: Party { revision: Some(new), keeper: Some(keeper), id: None },
+            old: Party { revision: entry.service.gate.revision(), keeper: now.keeper.clone(), ..Party::default() },
+            new: Party { revision: Some(new), keeper: Some(keeper), ..Party::default() },
             known: now.known.clone(),
             token: None,
             active: None,
@@ -115,17 +115,12 @@ impl Control {
     }
 
     /// The service as this deploy leaves it, for the file.
-    fn page(&self, deploy: &Deploy, entry: &Entry, sides: &Sides) -> SavedService {
+    fn page(&self, deploy: &Deploy, sides: &Sides) -> SavedService {
         let mut page = self.book.get(&deploy.service).unwrap_or_default();
         page.name.clone_from(&deploy.service);
         page.options = (&deploy.options).into();
         page.target_options = (&deploy.target_options).into();
         page.active_targets = deploy.targets.iter().map(ToString::to_string).collect();
-        match entry.service.gate.view().reasons.operator {
-            Operator::Running => page.pause_controller.state = PauseState::Running,
-            Operator::Paused { .. } => page.pause_controller.state = PauseState::Paused,
-            Operator::Stopped { .. } => page.pause_controller.state = PauseState::Stopped,
-        }
         let ours = &mut page.lockgate;
         ours.keeper = sides.new.id.is_some().then(|| sides.new.keeper.clone()).flatten();
         ours.keepers.clone_from(&sides.known);
@@ -160,7 +155,7 @@ impl Watcher for Deploying<'_> {
                 if !control.install(self.entry, deploy) {
                     return;
                 }
-                control.book.put(control.page(deploy, self.entry, sides));
+                control.book.put(control.page(deploy, sides));
             }
             Some(Side::Old) | None => {
                 control.book.change(&deploy.service, |page| page.lockgate.keepers.clone_from(&sides.known));
@@ -220,45 +215,56 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<Outcome, Failure> {
-    let cut = report.record.cut;
     let mut warnings = report.record.warnings;
-    if cut > 0 {
-        warnings.push(format!("{cut} requests were cut after the drain's time was over"));
+    if report.record.cut > 0 {
+        warnings.push(format!("{} requests were cut when the time to drain was over", report.record.cut));
+    }
+    if report.outcome != machine::Outcome::Done {
+        let mut failure = failure(deploy, job, &report.outcome);
+        failure.hints.extend(warnings);
+        return Err(failure);
+    }
+    let adopted = job.sides.new.id.is_some() && job.plan.old_revision && !job.plan.old_keeper;
+    if adopted && report.record.kind == "overlap" {
+        warnings.push("the app before had no keeper: this one deploy overlapped, the next will not".into());
     }
     let state = entry.service.gate.view().reasons.operator;
-    let reason = match &report.outcome {
-        machine::Outcome::Done if state == Operator::Running => return Ok(Outcome { warnings }),
-        machine::Outcome::Done => {
-            warnings.push(format!("the service stays {}", state.name()));
-            return Ok(Outcome { warnings });
+    if state != Operator::Running {
+        warnings.push(format!("the service stays {}", state.name()));
+    }
+    Ok(Outcome { warnings })
+}
+
+fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome) -> Failure {
+    let (reason, now) = match outcome {
+        machine::Outcome::Done => return Failure::internal("a deploy that was done is no failure"),
+        machine::Outcome::GivenUp(reason) if job.plan.old_revision => {
+            (reason, "nothing was changed, the old app serves on")
         }
-        machine::Outcome::GivenUp(reason)
-        | machine::Outcome::RolledBack(reason)
-        | machine::Outcome::Unavailable { forward: reason, .. } => reason,
+        machine::Outcome::GivenUp(reason) => (reason, "nothing was changed"),
+        machine::Outcome::RolledBack(reason) => (reason, "the old app was brought back and serves on"),
+        machine::Outcome::Unavailable { forward, .. } => {
+            (forward, "requests are held until a keeper says that its app is live and confirmed")
+        }
     };
     let mut failure = first_line(deploy, reason);
     if failure.error != reason.to_string() {
         failure = failure.hint(reason.to_string());
     }
-    let had_old = job.plan.old_revision;
-    failure = match &report.outcome {
-        machine::Outcome::Unavailable { back, .. } => {
-            let failure = match back {
-                Some(back) => failure.hint(format!("the old app could not be brought back: {back}")),
-                None => failure,
-            };
-            failure.hint("requests are held until a keeper says that its app is live and confirmed")
-        }
-        machine::Outcome::RolledBack(_) => failure.hint("the old app was brought back and serves on"),
-        machine::Outcome::GivenUp(_) if had_old => failure.hint("the old app serves on; nothing was changed"),
-        machine::Outcome::Done | machine::Outcome::GivenUp(_) => failure,
-    };
-    let no_keeper = job.sides.new.id.is_none() && matches!(reason, Reason::NotHealthy(_));
-    if let (true, Some(keeper)) = (no_keeper, &job.sides.new.keeper) {
-        failure = failure.hint(format!("no keeper answered at {keeper}: if the app runs under one, it was not found"));
+    if let machine::Outcome::Unavailable { back: Some(back), .. } = outcome {
+        failure = failure.hint(format!("the old app could not be brought back: {back}"));
     }
-    failure.hints.extend(warnings);
-    Err(failure)
+    if let (Reason::Lost(side) | Reason::Slow(side, _), party) = (reason, &job.sides)
+        && let (Some(keeper), Some(why)) = (&party.party(*side).keeper, &party.party(*side).lost)
+    {
+        failure = failure.hint(format!("its keeper at {keeper}: {why}"));
+    }
+    let unfound = job.sides.new.id.is_none() && matches!(reason, Reason::NotHealthy(_) | Reason::Unfit(_));
+    if let (true, Some(keeper)) = (unfound, &job.sides.new.keeper) {
+        let why = job.sides.new.lost.as_deref().unwrap_or("no answer");
+        failure = failure.hint(format!("no keeper was found at {keeper} ({why}): is the app meant to run under one?"));
+    }
+    failure.hint(now)
 }
 
 /// The contract's line where it has one.

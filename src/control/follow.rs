@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::entry::Entry;
 use super::{Control, FOLLOW};
@@ -35,34 +35,26 @@ impl Control {
             now.followed = true;
         }
         let (control, entry) = (Arc::clone(self), Arc::clone(entry));
-        self.spawn({
-            let control = Arc::clone(&control);
-            async move {
-                let mut stopping = control.stopping.subscribe();
-                tokio::select! {
-                    () = control.follow_to_the_end(&entry) => {}
-                    _ = stopping.wait_for(|stopping| *stopping) => {}
-                }
-            }
-        });
+        self.spawn(async move { control.follow_to_the_end(&entry).await });
     }
 
     async fn follow_to_the_end(self: &Arc<Self>, entry: &Arc<Entry>) {
         let mut pause = FOLLOW.0;
         let mut failed = None;
-        loop {
+        let mut stopping = self.stopping.subscribe();
+        while !self.is_stopping() {
             let turn = self.turns.take(&entry.service.name, OnBusy::Wait).await;
             if !entry.service.gate.view().reasons.unavailable || entry.now().removed {
-                entry.now().followed = false;
-                return;
+                break;
             }
             if self.look(entry, &mut failed).await {
                 pause = FOLLOW.0;
             }
             drop(turn);
-            sleep(pause).await;
+            let _ = timeout(pause, stopping.wait_for(|stopping| *stopping)).await;
             pause = (pause * 2).min(FOLLOW.1);
         }
+        entry.now().followed = false;
     }
 
     /// Asks all keepers once and does what follows from it. Says whether anything was done.
@@ -221,7 +213,7 @@ impl Entry {
                     Revision::new(&[target], options, Target::parse(&keeper.control).ok())
                 }
             };
-            Some(Party { revision: Some(revision), keeper: Some(keeper.control.clone()), id: None })
+            Some(Party { revision: Some(revision), keeper: Some(keeper.control.clone()), ..Party::default() })
         };
         let new = party(known.get(to)?)?;
         let old = match back {

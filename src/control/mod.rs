@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Settings;
 use crate::handoff::driver::{self, Job, Report, Watcher};
-use crate::handoff::machine::Event;
+use crate::handoff::machine::{self, Event, Phase};
 use crate::journal::{Journal, Record};
 use crate::router::{Places, Router};
 use crate::service::Service;
@@ -90,10 +90,16 @@ impl Control {
     /// [`Failure`] where the service is unknown or no handoff of it runs.
     pub async fn abort(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
         let entry = self.entry(&service).ok_or_else(Failure::not_found)?;
-        if entry.signal(Event::Abort) {
-            return Ok(Outcome::default());
-        }
-        Err(Failure::new(FailureKind::Conflict, "no handoff of this service is under way"))
+        let phase = entry.now().phase;
+        let error = match phase {
+            None => "no handoff of this service is under way".to_owned(),
+            Some(Phase::Preflight | Phase::Settle | Phase::Hold | Phase::Drain) => {
+                entry.signal(Event::Abort);
+                return Ok(Outcome::default());
+            }
+            Some(phase) => format!("the handoff is past the point of giving up: {}", phase.word()),
+        };
+        Err(Failure::new(FailureKind::Conflict, error))
     }
 
     /// All services by name.
@@ -138,15 +144,25 @@ impl Control {
     /// Drives one handoff to its end, with its journal and what follows from it. The caller has the turn.
     async fn lead<W: Watcher>(self: &Arc<Self>, job: &mut Job, watcher: &mut W, entry: &Arc<Entry>) -> Report {
         let signals = entry.listen();
+        if self.is_stopping() {
+            entry.signal(Event::Shutdown);
+        }
         let report = driver::drive(job, watcher, signals).await;
         entry.learn(job, &report);
-        let (journal, record) = (self.journal.clone(), report.record.clone());
-        let kept = tokio::task::spawn_blocking(move || journal.append(&record)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::error!(%error, service = report.record.service, "Unable to write the journal");
+        // A follower that found nothing to do yet has nothing to tell.
+        if report.record.kind != "follow" || !matches!(report.outcome, machine::Outcome::GivenUp(_)) {
+            self.keep(report.record.clone()).await;
         }
         self.follow(entry);
         report
+    }
+
+    async fn keep(&self, record: Record) {
+        let (journal, service) = (self.journal.clone(), record.service.clone());
+        let kept = tokio::task::spawn_blocking(move || journal.append(&record)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::error!(%error, service, "Unable to write the journal");
+        }
     }
 
     fn select(&self, services: &Selection) -> Result<Vec<Arc<Entry>>, Failure> {

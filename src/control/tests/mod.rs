@@ -44,7 +44,7 @@ async fn a_target_that_never_gets_healthy_fails_in_the_contracts_words_and_chang
     let failure = world.deploy(bad).await.unwrap_err();
     assert_eq!(failure.error, "target failed to become healthy within configured timeout (1.5s)");
     assert!(failure.hints[0].ends_with("unexpected status (500)"), "{:?}", failure.hints);
-    assert!(failure.hints.iter().any(|hint| hint.contains("no keeper answered at 127.0.0.1:8647")));
+    assert!(failure.hints.iter().any(|hint| hint.contains("no keeper was found at 127.0.0.1:8647")));
     assert_eq!(failure.kind, FailureKind::App);
     assert_eq!(world.status().targets, [good.address.clone()]);
 }

@@ -35,6 +35,7 @@ pub(super) struct Inbox {
 struct Letter {
     from: (Source, u64),
     event: Event,
+    why: Option<String>,
 }
 
 /// A task's way to tell.
@@ -46,7 +47,12 @@ pub(super) struct Pen {
 
 impl Pen {
     pub(super) fn tell(&self, event: Event) {
-        let _ = self.sender.send(Letter { from: self.from, event });
+        let _ = self.sender.send(Letter { from: self.from, event, why: None });
+    }
+
+    /// With a reason, for people only.
+    pub(super) fn tell_why(&self, event: Event, why: String) {
+        let _ = self.sender.send(Letter { from: self.from, event, why: Some(why) });
     }
 }
 
@@ -86,8 +92,8 @@ impl Inbox {
         self.timers.clear();
     }
 
-    /// The next event. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Event {
+    /// The next event, and why it happened where that is known. Cancel-safe.
+    pub(super) async fn next(&mut self) -> (Event, Option<String>) {
         loop {
             let due = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
             let (timer, at) = due.unzip();
@@ -96,14 +102,14 @@ impl Inbox {
                 Some(letter) = self.letters.recv() => {
                     let (source, number) = letter.from;
                     if self.running.get(&source).is_some_and(|(current, _)| *current == number) {
-                        return letter.event;
+                        return (letter.event, letter.why);
                     }
                 }
-                Some(event) = self.signals.recv() => return event,
+                Some(event) = self.signals.recv() => return (event, None),
                 () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
                     let Some(timer) = timer else { continue };
                     self.timers.remove(&timer);
-                    return Event::Expired(timer);
+                    return (Event::Expired(timer), None);
                 }
             }
         }

@@ -96,11 +96,11 @@ pub async fn drive<W: Watcher>(job: &mut Job, watcher: &mut W, signals: Unbounde
     };
     let mut state = State::Start;
     loop {
-        let event = match driver.pending.pop_front() {
-            Some(event) => event,
+        let (event, why) = match driver.pending.pop_front() {
+            Some(event) => (event, None),
             None => driver.inbox.next().await,
         };
-        driver.hear(&event);
+        driver.hear(&event, why);
         let (next, actions) = machine::step(&plan, state, began.elapsed(), event);
         state = next;
         for action in actions {
@@ -115,10 +115,13 @@ pub async fn drive<W: Watcher>(job: &mut Job, watcher: &mut W, signals: Unbounde
 
 impl<W: Watcher> Driver<'_, W> {
     /// What the journal and the saved state want to know of an event, whatever the machine makes of it.
-    fn hear(&mut self, event: &Event) {
+    fn hear(&mut self, event: &Event, why: Option<String>) {
         if let Event::Said(side, saying) = event {
             self.recorder.said(saying);
             self.job.sides.said(*side, saying);
+        }
+        if let (Event::Broken(side), Some(why)) = (event, why) {
+            self.job.sides.lost(*side, why);
         }
     }
 

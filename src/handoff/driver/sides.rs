@@ -17,6 +17,8 @@ pub struct Party {
     pub keeper: Option<String>,
     /// Its keeper's id, once it has greeted.
     pub id: Option<String>,
+    /// Why its last conversation ended, or never began.
+    pub lost: Option<String>,
 }
 
 /// Both sides, and what is remembered of keepers.
@@ -100,6 +102,10 @@ impl Sides {
         let (Some(control), Some(revision)) = (party.keeper.clone(), party.revision.as_ref()) else { return };
         let target = revision.targets.first().map(|target| target.address().to_string()).unwrap_or_default();
         crate::state::meet(&mut self.known, KnownKeeper { id: status.id.clone(), control, target });
+    }
+
+    pub(super) fn lost(&mut self, side: Side, why: String) {
+        self.party_mut(side).lost = Some(why);
     }
 
     pub(super) fn activate(&mut self, side: Side) -> Option<Arc<Revision>> {

@@ -35,8 +35,7 @@ async fn converse(side: Side, keeper: String, token: Option<String>, mut orders:
             conversation
         }
         Err(error) => {
-            tracing::debug!(keeper, error = %error, "No conversation with keeper");
-            return pen.tell(Event::Broken(side));
+            return pen.tell_why(Event::Broken(side), error.to_string());
         }
     };
     let error = loop {
@@ -53,6 +52,5 @@ async fn converse(side: Side, keeper: String, token: Option<String>, mut orders:
             }
         }
     };
-    tracing::debug!(keeper, error = %error, "Conversation with keeper ended");
-    pen.tell(Event::Broken(side));
+    pen.tell_why(Event::Broken(side), error.to_string());
 }
