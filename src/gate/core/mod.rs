@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use self::opening::{Opening, Stripe};
+use self::opening::{Opening, Stripe, knows};
 pub(crate) use self::queue::Until;
 use self::queue::{Patience, Place, Queue};
 use self::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, Scope, View};
@@ -111,6 +111,21 @@ impl<R> Gate<R> {
         Drain { openings }
     }
 
+    /// Waits until nobody waits for his turn any more, or the gate is closed again. Cancel-safe.
+    pub async fn released(&self) {
+        let poll = |cx: &mut Context<'_>| {
+            let mut state = self.lock();
+            if !state.is_releasing() {
+                return Poll::Ready(());
+            }
+            if !knows(&state.watchers, cx.waker()) {
+                state.watchers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        };
+        poll_fn(poll).await;
+    }
+
     /// Closes for good: who waits and who comes is answered [`Refusal::Removed`].
     pub fn remove(&self) {
         self.change(|state| {
@@ -154,7 +169,9 @@ impl<R> Gate<R> {
 
     pub(crate) fn view_at(&self, now: Instant) -> View {
         let state = self.lock();
-        let longest_wait = state.queue.oldest().map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest));
+        let since = |arrival| now.saturating_duration_since(arrival);
+        let longest_wait = state.queue.oldest().map_or(Duration::ZERO, since);
+        let unfetched = state.answers.keys().next().map_or(Duration::ZERO, |place| since(place.arrival));
         let active = state.active.as_ref().map_or(0, |active| active.opening.outstanding());
         let retired: usize = state.retired.iter().map(|opening| opening.outstanding()).sum();
         View {
@@ -162,7 +179,7 @@ impl<R> Gate<R> {
             held: state.queue.len(),
             longest_wait,
             in_flight: active + retired,
-            hold: HoldStats { longest_wait: state.hold.longest_wait.max(longest_wait), ..state.hold },
+            hold: HoldStats { longest_wait: state.hold.longest_wait.max(longest_wait).max(unfetched), ..state.hold },
         }
     }
 
@@ -249,6 +266,8 @@ struct State<R> {
     hold: HoldStats,
     openings: u64,
     arrivals: u64,
+    /// To be woken when the release is over.
+    watchers: Vec<Waker>,
     /// To be woken when the lock is free again.
     wakers: Vec<Waker>,
 }
@@ -268,6 +287,7 @@ impl<R> State<R> {
             hold: HoldStats::default(),
             openings: 0,
             arrivals: 0,
+            watchers: Vec::new(),
             wakers: Vec::new(),
         }
     }
@@ -275,15 +295,24 @@ impl<R> State<R> {
     /// Makes true again what the module promises.
     fn settle(&mut self, gate: &Gate<R>) {
         if self.removed || !self.reasons.is_empty() {
-            return self.retire(&gate.entrances);
+            self.retire(&gate.entrances);
+        } else {
+            self.begin(gate);
+            self.release();
+            self.open_entrances(&gate.entrances);
         }
-        self.begin(gate);
+        if !self.is_releasing() {
+            self.wakers.append(&mut self.watchers);
+        }
+    }
+
+    /// Lets in as many as there are turns, in order.
+    fn release(&mut self) {
         while let Some(place) = self.queue.first().filter(|_| self.has_turn()) {
             if let Some((stripe, waker)) = self.queue.leave(place) {
                 self.grant(place, stripe, waker);
             }
         }
-        self.open_entrance(&gate.entrances);
     }
 
     /// Begins a fresh opening if none is active.
@@ -308,7 +337,7 @@ impl<R> State<R> {
     }
 
     /// Lets everybody enter once nobody waits for his turn.
-    fn open_entrance(&mut self, entrances: &[Slot<Stripe<R>>]) {
+    fn open_entrances(&mut self, entrances: &[Slot<Stripe<R>>]) {
         let waiting = self.queue.first().is_some();
         let Some(active) = self.active.as_mut().filter(|active| !waiting && active.admits != Admits::All) else {
             return;
@@ -374,6 +403,11 @@ impl<R> State<R> {
     /// Whether nobody need wait.
     fn is_open(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.admits == Admits::All)
+    }
+
+    /// Whether it is open and still has a queue to let in.
+    fn is_releasing(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.admits != Admits::All)
     }
 
     fn place(&mut self, arrival: Instant, waited: bool) -> Place {

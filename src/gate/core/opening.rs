@@ -127,7 +127,7 @@ impl<R> Opening<R> {
     }
 }
 
-fn knows(wakers: &[Waker], waker: &Waker) -> bool {
+pub(super) fn knows(wakers: &[Waker], waker: &Waker) -> bool {
     wakers.iter().any(|known| known.will_wake(waker))
 }
 

@@ -233,6 +233,24 @@ async fn releases_in_order_so_many_at_once_and_newcomers_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tells_when_the_release_is_over() {
+    let gate = gate_with(Limits { release_concurrency: 1, ..Limits::default() });
+    gate.released().await;
+    gate.close(Reason::Handoff);
+    let [first, second] = [arrive(&gate).await, arrive(&gate).await];
+    gate.open(Reason::Handoff);
+    let released = tokio::spawn({
+        let gate = gate.clone();
+        async move { gate.released().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!released.is_finished());
+    drop(first.await.unwrap());
+    released.await.unwrap();
+    drop(second.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_who_leaves_when_his_turn_has_come_passes_it_on() {
     let gate = gate_with(Limits { release_concurrency: 1, ..Limits::default() });
     gate.close(Reason::Handoff);

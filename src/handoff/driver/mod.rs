@@ -30,8 +30,6 @@ pub use sides::{Party, Sides};
 const YOUNG: Duration = Duration::from_secs(1);
 /// How often `settle` looks.
 const SETTLE: Duration = Duration::from_millis(50);
-/// How often `release` looks whether the queue is empty.
-const RELEASE: Duration = Duration::from_millis(5);
 
 /// One handoff, ready to begin.
 pub struct Job {
@@ -245,10 +243,7 @@ impl<W: Watcher> Driver<'_, W> {
     fn release(&mut self) {
         let gate = Arc::clone(&self.job.service.gate);
         self.inbox.watch(Source::Release, |pen| async move {
-            // A gate that an operator keeps closed releases nobody.
-            while gate.view().held > 0 && gate.view().reasons.is_empty() {
-                sleep(RELEASE).await;
-            }
+            gate.released().await;
             pen.tell(Event::Released);
         });
     }
