@@ -1,43 +1,18 @@
 //! Listening sockets, refused in the contract's words (1.8).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+use crate::listener;
 
 /// Binds and listens: on `::` for IPv4 too, or on 0.0.0.0 where there is no IPv6. One socket for all workers.
 ///
 /// # Errors
 /// The contract's text after `Error: `.
 pub(super) fn listen(address: IpAddr, port: u16) -> Result<TcpListener, String> {
-    let bound = match open(SocketAddr::new(address, port)) {
-        Err(error) if address == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
-            open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
-        }
-        bound => bound,
-    };
-    bound.map_err(|error| format!("listen tcp {}: {}", name(address, port), reason(&error)))
-}
-
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn no_ipv6(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::NOPROTOOPT))
+    listener::bind(address, port).map_err(|error| format!("listen tcp {}: {}", name(address, port), reason(&error)))
 }
 
 /// As Go writes it: all addresses are `:80`.
@@ -56,6 +31,8 @@ fn reason(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]

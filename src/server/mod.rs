@@ -2,9 +2,8 @@
 
 mod bind;
 mod limits;
-mod log;
+mod workers;
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,27 +16,34 @@ use tokio::time::timeout;
 use crate::admin;
 use crate::config::{Settings, paths};
 use crate::control::Control;
+use crate::observe::{self, Output};
+use crate::proxy::Shared;
 use crate::router::Router;
 use crate::service::flight::Flights;
+use workers::Workers;
 
 /// Threads of the runtime on which control, admin API and handoffs run, apart from the workers.
 const CONTROL_THREADS: usize = 2;
 
 /// How long the answers of commands that a stop has ended may take on their way.
 const ANSWERS: Duration = Duration::from_millis(200);
+/// How long the last lines of the log may take.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM or SIGINT, then stops gracefully; a second signal changes nothing.
 ///
 /// # Errors
 /// What kept it from starting, in the contract's words.
 pub fn run(settings: Settings) -> Result<(), String> {
-    log::install(settings.debug, to_stdout).map_err(|error| error.to_string())?;
+    let output = Output::stdout().map_err(|error| format!("starting threads: {error}"))?;
+    observe::log::install(&output, settings.debug);
     limits::raise_open_files();
     paths::create_data_dir(&settings.data);
     let runtime = control_runtime()?;
     let settings = Arc::new(settings);
-    let result = runtime.block_on(serve(settings));
+    let result = runtime.block_on(serve(settings, &output));
     runtime.shutdown_background();
+    output.flush(FLUSH);
     result
 }
 
@@ -47,18 +53,22 @@ fn control_runtime() -> Result<Runtime, String> {
     builder.build().map_err(|error| format!("starting threads: {error}"))
 }
 
-async fn serve(settings: Arc<Settings>) -> Result<(), String> {
+async fn serve(settings: Arc<Settings>, output: &Output) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
     let (router, flights) = (Arc::new(Router::new()), Flights::new());
-    let control = Control::new(Arc::clone(&settings), router, flights);
+    let control = Control::new(Arc::clone(&settings), Arc::clone(&router), flights.clone());
     control.restore().await;
     if settings.metrics_port == 0 {
         tracing::debug!("Metrics server disabled");
     }
     let listener = bind::listen(settings.bind, settings.http_port)?;
+    let shared = Arc::new(Shared::new(router, flights, &settings));
     let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
     let socket = admin::bind(&settings.admin_socket)
         .map_err(|error| format!("listen unix {}: {error}", settings.admin_socket.display()))?;
+    let count = if settings.workers == 0 { workers::default_count() } else { settings.workers };
+    let workers = Workers::start(count, &[listener], &shared, settings.access_log.then_some(output))
+        .map_err(|error| format!("starting workers: {error}"))?;
     tracing::info!(http = port, https = 0, "Server started");
     notify(NotifyState::Ready);
 
@@ -69,7 +79,11 @@ async fn serve(settings: Arc<Settings>) -> Result<(), String> {
     notify(NotifyState::Stopping);
     let until = Instant::now() + settings.stop_timeout;
     drop(stop);
+    let stopped = tokio::task::spawn_blocking(move || workers.stop(until));
     control.shutdown(until).await;
+    if stopped.await.is_ok_and(|left| left > 0) {
+        tracing::warn!("Closing active connections");
+    }
     // Commands that have ended send their answers; then the rest of the API is closed.
     let _ = timeout(ANSWERS, admin.join_next()).await;
     admin.shutdown().await;
@@ -101,8 +115,4 @@ fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "Unable to notify systemd");
     }
-}
-
-fn to_stdout(line: &[u8]) {
-    let _ = std::io::stdout().lock().write_all(line);
 }

@@ -22,7 +22,6 @@ pub use probe::{ProbeError, probe};
 pub struct Target {
     id: u64,
     address: spec::Target,
-    header: HeaderValue,
 }
 
 impl Target {
@@ -31,8 +30,7 @@ impl Target {
     pub fn new(address: spec::Target) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let header = HeaderValue::from_str(address.as_str()).unwrap_or(HeaderValue::from_static(""));
-        Self { id, address, header }
+        Self { id, address }
     }
 
     /// Unlike any other target's in this process.
@@ -47,9 +45,9 @@ impl Target {
         &self.address
     }
 
-    /// The address as a header's value.
+    /// The address as a header's value, new each time.
     #[must_use]
-    pub fn header(&self) -> &HeaderValue {
-        &self.header
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(self.address.as_str()).unwrap_or(HeaderValue::from_static(""))
     }
 }

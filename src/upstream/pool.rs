@@ -3,16 +3,18 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use super::Target;
 use super::body::Outgoing;
+use super::connect::{ConnectError, connect};
 
 /// How long a connection may lie idle: shorter than any app server's own limit (Puma, Node: 5 s), so that it is we who
 /// close it and not the app while a request is on its way.
@@ -35,21 +37,38 @@ struct Idle {
 #[derive(Debug)]
 pub struct Connection {
     sender: SendRequest<Outgoing>,
+    target: u64,
+    header: HeaderValue,
     reused: bool,
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 on a stream; the connection's own task ends with it.
+    /// Opens a connection to a target. Cancel-safe.
     ///
     /// # Errors
-    /// None in practice: nothing is sent yet.
-    pub async fn open(stream: TcpStream) -> Result<Self, hyper::Error> {
-        let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await?;
+    /// [`ConnectError`]; nothing was sent.
+    pub async fn open(target: &Target) -> Result<Self, ConnectError> {
+        let stream = connect(target.address(), None).await?;
+        let dial =
+            |error| ConnectError::Dial { address: target.address().to_string(), source: io::Error::other(error) };
+        let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await.map_err(dial)?;
         tokio::spawn(async move {
             // Its errors reach whoever waits for the response.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, reused: false })
+        Ok(Self { sender, target: target.id(), header: target.header(), reused: false })
+    }
+
+    /// The target's address as a header's value; its count of users belongs to this worker alone.
+    #[must_use]
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// The id of its target.
+    #[must_use]
+    pub fn target(&self) -> u64 {
+        self.target
     }
 
     /// Whether it has served a request before: then the target may have closed it meanwhile.
@@ -70,13 +89,13 @@ impl Connection {
     }
 
     /// Keeps the connection for the next request. To be called once its response has ended.
-    pub fn keep(mut self, target: u64) {
+    pub fn keep(mut self) {
         if self.sender.is_closed() {
             return;
         }
         self.reused = true;
         IDLE_CONNECTIONS.with_borrow_mut(|pools| {
-            let pool = pools.entry(target).or_default();
+            let pool = pools.entry(self.target).or_default();
             if pool.len() < MAX_IDLE {
                 pool.push(Idle { connection: self, since: Instant::now() });
             }

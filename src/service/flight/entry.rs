@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ enum Stage {
     /// The app has yet to answer.
     Waiting,
     /// The app answers.
-    Answering { incoming: Incoming, connection: Connection, target: u64 },
+    Answering { incoming: Incoming, connection: Connection },
     /// Bytes go both ways.
     Tunnel,
     /// Told to end.
@@ -114,19 +115,16 @@ impl Entry {
     }
 
     /// The app's side is done: its connection can serve the next one.
-    fn land(&mut self) -> Option<Landed> {
+    fn land(&mut self) -> Option<(Permit<Revision>, Option<Connection>)> {
         let permit = self.permit.take()?;
         match std::mem::replace(&mut self.stage, Stage::Waiting) {
-            Stage::Answering { connection, target, .. } => Some(Landed { permit, connection, target }),
-            Stage::Waiting | Stage::Tunnel | Stage::Cut(_) => None,
+            // A connection on which the request is still being sent serves no other.
+            Stage::Answering { connection, .. } if self.client == Some(Ended::Whole) => {
+                Some((permit, Some(connection)))
+            }
+            Stage::Answering { .. } | Stage::Waiting | Stage::Tunnel | Stage::Cut(_) => Some((permit, None)),
         }
     }
-}
-
-struct Landed {
-    permit: Permit<Revision>,
-    connection: Connection,
-    target: u64,
 }
 
 /// Looks at every entry of this worker.
@@ -217,25 +215,39 @@ impl Flight {
         poll_fn(|cx| self.poll_cut(cx)).await
     }
 
+    /// The revision it was admitted to.
+    #[must_use]
+    pub fn revision(&self) -> Option<Arc<Revision>> {
+        FLYING.with_borrow_mut(|flying| flying.get_mut(self.key)?.permit.as_ref().map(|p| p.revision().clone()))
+    }
+
+    /// Looks at the revision without counting as one of its owners.
+    pub fn with_revision(&self, look: impl FnOnce(&Revision)) {
+        FLYING.with_borrow_mut(|flying| {
+            if let Some(permit) = flying.get_mut(self.key).and_then(|entry| entry.permit.as_ref()) {
+                look(permit.revision());
+            }
+        });
+    }
+
     /// Gives the permit back early, to be used for waiting again: nothing of the request was written.
     #[must_use]
     pub fn abandon(self) -> Option<Permit<Revision>> {
         FLYING.with_borrow_mut(|flying| flying.get_mut(self.key)?.permit.take())
     }
 
-    /// The app has sent its head, over the connection to the target with the id; `events`: it is an event stream, which
+    /// The app has sent its head, over the connection; `events`: it is an event stream, which
     /// lets the next of the queue go. A cut that came first is the error.
     ///
     /// # Errors
     /// The cut.
-    pub fn answer(self, incoming: Incoming, from: (Connection, u64), events: bool) -> Result<Answer, Cut> {
-        let (connection, target) = from;
+    pub fn answer(self, incoming: Incoming, connection: Connection, events: bool) -> Result<Answer, Cut> {
         let refused = FLYING.with_borrow_mut(|flying| {
             let Some(entry) = flying.get_mut(self.key) else { return Some((Cut::Drained, incoming, connection)) };
             if let Stage::Cut(cut) = entry.stage {
                 return Some((cut, incoming, connection));
             }
-            entry.stage = Stage::Answering { incoming, connection, target };
+            entry.stage = Stage::Answering { incoming, connection };
             entry.events = events;
             if events {
                 entry.permit.as_mut().map(Permit::end_turn);
@@ -351,8 +363,10 @@ impl Answer {
     fn land(&mut self) {
         self.ended = true;
         let landed = FLYING.with_borrow_mut(|flying| flying.get_mut(self.flight.key).and_then(Entry::land));
-        let Some(Landed { permit, connection, target }) = landed else { return };
-        connection.keep(target);
+        let Some((permit, connection)) = landed else { return };
+        if let Some(connection) = connection {
+            connection.keep();
+        }
         drop(permit);
         drop(FLYING.with_borrow_mut(|flying| flying.remove(self.flight.key)));
     }

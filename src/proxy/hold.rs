@@ -1,0 +1,121 @@
+//! Waiting at the gate. Nothing of a held request has gone upstream, and one whose client leaves never will.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use http::Method;
+use http::request::Parts;
+
+use super::Passage;
+use super::failure::Failure;
+use super::head;
+use super::upload::Upload;
+use crate::gate::{Held, Operator, Permit};
+use crate::listener::{self, Watch};
+use crate::router::{self, Route};
+use crate::service::{Revision, Service};
+
+/// Takes a place in the queue and waits for a permit.
+pub(super) async fn wait(
+    passage: &mut Passage<'_>,
+    service: &Service,
+    upload: &mut Upload,
+) -> Result<Permit<Revision>, Failure> {
+    let held = service.gate.join(passage.client.worker.stripe, passage.arrival)?;
+    wait_in(passage, held, upload).await
+}
+
+/// Waits on with a place in the queue.
+pub(super) async fn wait_in(
+    passage: &mut Passage<'_>,
+    mut held: Held<Revision>,
+    upload: &mut Upload,
+) -> Result<Permit<Revision>, Failure> {
+    // The gate may have opened meanwhile: then nothing of the below is needed.
+    if let Poll::Ready(answer) = poll_fn(|cx| Poll::Ready(Pin::new(&mut held).poll(cx))).await {
+        return Ok(answer?);
+    }
+    passage.was_held = true;
+    passage.record.held();
+    let permit = waited(passage, held, upload).await;
+    passage.record.released();
+    passage.unread = !upload.is_received();
+    permit
+}
+
+async fn waited(
+    passage: &Passage<'_>,
+    mut held: Held<Revision>,
+    upload: &mut Upload,
+) -> Result<Permit<Revision>, Failure> {
+    let watch = listener::watch(passage.client.socket);
+    let mut permit = turn(passage, &mut held, &watch, upload).await?;
+    if upload.is_awaited() {
+        // No 100 while held. Now the client is told to go on, and waits for its own first byte without keeping others
+        // from their turn.
+        let mut held = permit.park(passage.arrival);
+        first_byte(passage, &mut held, &watch, upload).await?;
+        held.ready();
+        permit = turn(passage, &mut held, &watch, upload).await?;
+    }
+    // The event may not have been seen yet.
+    if listener::has_left(passage.client.socket) { Err(Failure::ClientLeft) } else { Ok(permit) }
+}
+
+async fn turn(
+    passage: &Passage<'_>,
+    held: &mut Held<Revision>,
+    watch: &Watch,
+    upload: &mut Upload,
+) -> Result<Permit<Revision>, Failure> {
+    let worker = &passage.client.worker;
+    let mut stopping = worker.stopping.clone();
+    let awaited = upload.is_awaited();
+    tokio::select! {
+        biased;
+        () = watch.left() => Err(Failure::ClientLeft),
+        answer = held => Ok(answer?),
+        failure = upload.read_ahead(&worker.shared), if !awaited => Err(failure),
+        _ = stopping.wait_for(|stopping| *stopping) => Err(Failure::Stopping),
+    }
+}
+
+async fn first_byte(
+    passage: &Passage<'_>,
+    parked: &mut Held<Revision>,
+    watch: &Watch,
+    upload: &mut Upload,
+) -> Result<(), Failure> {
+    let worker = &passage.client.worker;
+    let mut stopping = worker.stopping.clone();
+    tokio::select! {
+        biased;
+        () = watch.left() => Err(Failure::ClientLeft),
+        first = upload.read_first(&worker.shared) => first,
+        // Parked, it is answered by refusals only.
+        answer = parked => Err(answer.err().map_or(Failure::Stopping, Failure::from)),
+        _ = stopping.wait_for(|stopping| *stopping) => Err(Failure::Stopping),
+    }
+}
+
+/// Whether a closed gate's service is asked for its health: then the proxy itself says that all is well, so that a load
+/// balancer in front keeps the machine. Held by the proxy on its own account, `/` is a page like any other.
+pub(super) fn is_own_health_answer(route: &Route<Service>, head: &Parts) -> bool {
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return false;
+    }
+    let service = &route.service;
+    let Some(revision) = service.gate.revision() else { return false };
+    let health = &revision.options.health_check.path;
+    let stripped = head::stripped(route, head.uri.path());
+    let seen = router::decode(stripped.as_deref().unwrap_or(head.uri.path()));
+    if *seen != *health.as_bytes() {
+        return false;
+    }
+    let reasons = service.gate.view().reasons;
+    match reasons.operator {
+        Operator::Paused { .. } | Operator::Stopped { .. } => true,
+        Operator::Running => (reasons.handoff || reasons.unavailable) && health != "/",
+    }
+}
