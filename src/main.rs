@@ -1,5 +1,13 @@
 //! `lockgate`, and under its other name `kamal-proxy`.
 
-fn main() -> std::process::ExitCode {
-    lockgate::cli::main(std::env::args_os())
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let word = args.nth(1);
+    match word.as_deref().and_then(|word| word.to_str()) {
+        #[cfg(feature = "demo")]
+        Some("demo") => lockgate::demo::main(args),
+        _ => lockgate::cli::main(std::env::args_os()),
+    }
 }

@@ -77,7 +77,7 @@ impl Load {
 
     /// What was counted so far.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
 
