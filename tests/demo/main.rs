@@ -1,0 +1,4 @@
+//! The demo, and the shop that it deploys, as processes.
+
+mod shop;
+mod whole;
