@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     match word.as_deref().and_then(|word| word.to_str()) {
         #[cfg(feature = "demo")]
         Some("demo") => lockgate::demo::main(args),
+        Some("keep") => lockgate::keeper::main(args),
         _ => lockgate::cli::main(std::env::args_os()),
     }
 }
