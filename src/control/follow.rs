@@ -102,6 +102,7 @@ impl Control {
             handoff: format!("{:08x}", fastrand::u32(..)).into(),
             old_keeper: sides.old.keeper.is_some(),
             old_revision: entry.service.gate.revision().is_some(),
+            keeper_expected: true,
             must_name_service: false,
             sole_target: true,
             force: false,

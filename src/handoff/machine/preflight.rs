@@ -93,14 +93,23 @@ pub(super) fn step(turn: &mut Turn<'_>, state: Preflight, event: Event) -> State
 fn greeting(turn: &mut Turn<'_>, healthy: bool, event: Event) -> State {
     match event {
         Event::Said(Side::New, Saying::Status(status)) => greeted(turn, healthy, &status),
-        Event::Broken(Side::New) | Event::Expired(Timer::Deadline) => no_keeper(turn, healthy),
+        // It may be about to listen: the container was started a moment ago.
+        Event::Broken(Side::New) => {
+            turn.again();
+            State::Preflight(Preflight::Greeting { healthy })
+        }
+        Event::Expired(Timer::Again) => {
+            turn.act(Action::Connect { side: Side::New, at: None });
+            State::Preflight(Preflight::Greeting { healthy })
+        }
+        Event::Expired(Timer::Deadline) => no_keeper(turn, healthy),
         Event::Probed(Side::New, verdict) => {
             State::Preflight(Preflight::Greeting { healthy: healthy || verdict == Verdict::Good })
         }
         Event::Said(..)
         | Event::Begin
         | Event::Broken(Side::Old)
-        | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
+        | Event::Expired(Timer::Patience | Timer::Unhealthy)
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
@@ -113,6 +122,7 @@ fn greeting(turn: &mut Turn<'_>, healthy: bool, event: Event) -> State {
 
 /// The new side has a keeper. Does it count, and what does it ask for?
 fn greeted(turn: &mut Turn<'_>, healthy: bool, status: &Status) -> State {
+    turn.act(Action::ClearTimers);
     if status.wire.major != wire::VERSION.major {
         let text = format!("its keeper speaks version {}, this proxy {}", status.wire.major, wire::VERSION.major);
         return turn.give_up(Reason::Refused(Side::New, text.into()));
@@ -138,6 +148,9 @@ fn no_keeper(turn: &mut Turn<'_>, healthy: bool) -> State {
     if kind == Handoff::Exclusive {
         let text = "an exclusive handoff needs a keeper at the target, and none answers";
         return turn.give_up(Reason::Unfit(text.into()));
+    }
+    if turn.plan.keeper_expected {
+        return turn.give_up(Reason::Slow(Side::New, "greet"));
     }
     turn.act(Action::HangUp(Side::New));
     if turn.plan.old_keeper {

@@ -19,10 +19,13 @@ pub struct Plan {
     pub service: Word,
     /// The handoff's id, for the keepers' logs.
     pub handoff: Word,
-    /// Whether the service's active revision has a keeper whose address is known.
+    /// Whether the service's active revision has a keeper whose address is known, other than the target's own.
     pub old_keeper: bool,
     /// Whether the service has an active revision.
     pub old_revision: bool,
+    /// Whether a keeper was met at the target before, or is named: an app that answers there without its keeper's word may
+    /// be what a dead keeper left behind, unconfirmed.
+    pub keeper_expected: bool,
     /// Whether a greeting counts only if it names this service (the keeper was found on a loopback host, nobody named
     /// it).
     pub must_name_service: bool,
@@ -120,7 +123,7 @@ pub enum Timer {
 /// What the driver has to do, in this order; each is done before the next begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open a conversation with a side's keeper. `at`: the holder as another keeper names it; none = the address known
+    /// Open a conversation with a side's keeper, in place of the one that side had. `at`: the holder as another keeper names it; none = the address known
     /// for that side (for the old one also: where it was found before).
     Connect {
         /// Which side.
