@@ -26,7 +26,7 @@ const TOP: &[&str] = &[
 ];
 
 /// The parts that `lockgate-keep` takes by `#[path]`, and all the crates they may name: it runs in every app's container.
-const KEEPER_PARTS: &[&str] = &["wire", "clock", "lease", "snapshot", "child", "keeper"];
+const KEEPER_PARTS: &[&str] = &["wire", "clock", "lease", "snapshot", "child", "keeper", "spec"];
 const KEEPER_CRATES: &[&str] = &["libc", "rustix", "serde", "serde_json", "sha2", "thiserror"];
 
 /// What the core of the gate may not name: it decides and counts, and loom runs it with its own atomics.

@@ -26,6 +26,8 @@ pub(super) struct Place<'a> {
     pub(super) me: &'a Holder,
     /// The service that the record shall name.
     pub(super) service: Option<String>,
+    /// The epoch that this process held last, if it saw to its end that nothing of its app was left.
+    pub(super) ended: Option<u64>,
 }
 
 /// What acquiring was asked for.
@@ -222,7 +224,8 @@ impl Attempt<'_> {
             };
             if Instant::now() >= until {
                 let text = question::who_has(&open);
-                if !self.place.overlooks(reading) {
+                let comes_back = rules::comes_back(self.request.asked, self.place.ended, reading);
+                if !self.place.overlooks(reading) && !comes_back {
                     return Err(GaveUp::Open(text));
                 }
                 say(&format!("WARNING: {text}; going on, without a snapshot"));

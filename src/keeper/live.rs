@@ -162,10 +162,10 @@ impl Keeper {
 
     /// The app exited by itself. On probation the lease is freed and the keeper stands by; after that the keeper goes
     /// with it, so that whoever restarts things acts.
-    pub(super) fn app_exited(&self, live: Live, exit: Exit) -> Next {
+    pub(super) fn app_exited(&mut self, live: Live, exit: Exit) -> Next {
         say(&format!("the app exited, code {}", exit.code));
         let lines = if live.record.unconfirmed { live.app.last_lines() } else { Vec::new() };
-        self.prove_that_nothing_is_left();
+        self.ended = self.prove_that_nothing_is_left().then_some(live.record.epoch);
         if !live.record.unconfirmed {
             return Next::End(exit_code(exit));
         }
@@ -214,8 +214,8 @@ impl Keeper {
     }
 
     /// The app has stopped: proof, then the lease is free, then whoever waits is told.
-    pub(super) fn app_stopped(&self, mut live: Live, stop: Stop, exit: Exit) -> Next {
-        self.prove_that_nothing_is_left();
+    pub(super) fn app_stopped(&mut self, mut live: Live, stop: Stop, exit: Exit) -> Next {
+        self.ended = self.prove_that_nothing_is_left().then_some(live.record.epoch);
         if stop.leave {
             let left = Record { left: true, ..live.record.clone() };
             if let Err(error) = live.lease.write(&left) {
@@ -233,7 +233,7 @@ impl Keeper {
 
     /// Kills what outlived the app, and sees that no heir of its lock lives. What cannot be killed is said: the next
     /// keeper asks the kernel and the lock of heirs again, before it starts anything.
-    fn prove_that_nothing_is_left(&self) {
+    fn prove_that_nothing_is_left(&self) -> bool {
         let left = child::sweep();
         if !left.killed.is_empty() {
             say(&format!("processes outlived the app, killed: {}", left.killed.join(", ")));
@@ -244,10 +244,16 @@ impl Keeper {
         let until = Instant::now() + HEIRS;
         loop {
             match self.directory.lock_heirs() {
-                Ok(Some(_)) => return,
+                Ok(Some(_)) => return left.alive.is_empty(),
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
-                Ok(None) => return say("WARNING: somebody still holds the lock that the app inherited"),
-                Err(error) => return say(&error.to_string()),
+                Ok(None) => {
+                    say("WARNING: somebody still holds the lock that the app inherited");
+                    return false;
+                }
+                Err(error) => {
+                    say(&error.to_string());
+                    return false;
+                }
             }
         }
     }

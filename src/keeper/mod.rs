@@ -93,21 +93,31 @@ fn keep(options: Options) -> Result<u8, Fault> {
     let directory = Arc::new(open_directory(&options, &databases)?);
     let bound = bind(&options)?;
     let me = Holder { id: format!("{}:{}", host_name(), bound.address.port()), control: bound.reachable().to_string() };
-    say(&format!("control on {}, id {}, lease {}", bound.address, me.id, directory.path().display()));
     let (sender, events) = sync_channel(QUEUE);
     let board =
         Arc::new(Board::new(Arc::clone(&directory), me.clone(), options.service.clone(), options.wishes.clone()));
     watch(signals, sender.clone())?;
     let store = Store::new(directory.path());
-    let keeper =
-        Keeper { options, directory, databases, store, me, board: Arc::clone(&board), events, preparation: None };
+    let keeper = Keeper {
+        options,
+        directory,
+        databases,
+        store,
+        me,
+        board: Arc::clone(&board),
+        events,
+        preparation: None,
+        ended: None,
+    };
     // Before anybody can ask, so that nobody is told of a standby that is about to acquire.
     let takes_now = keeper.takes_at_its_start()?;
     if takes_now {
         board.show_role(Shown::Acquiring);
     }
     let address = bound.address;
+    let words = format!("control on {address}, id {}, lease {}", keeper.me.id, keeper.directory.path().display());
     bound.listen(Door { board, token, events: sender }).map_err(|error| cannot_listen(&address.to_string(), &error))?;
+    say(&words);
     Ok(begin(keeper, takes_now))
 }
 

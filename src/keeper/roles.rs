@@ -32,6 +32,8 @@ pub(super) struct Keeper {
     pub(super) board: Arc<Board>,
     pub(super) events: Receiver<Event>,
     pub(super) preparation: Option<Preparation>,
+    /// The epoch that this process held last, if nothing of its app was left.
+    pub(super) ended: Option<u64>,
 }
 
 /// What the keeper is doing. Acquiring is a step between two of these, not a state to wait in.

@@ -114,6 +114,15 @@ pub(super) fn names_nobody(reading: &Reading) -> bool {
     }
 }
 
+/// Whether an app only comes back after a handoff that came to nothing: its keeper has ended it a moment ago, nobody has
+/// acquired since, so whoever has the database open now had it, or could have, beside that same app.
+pub(super) fn comes_back(asked: Asked, ended: Option<u64>, reading: &Reading) -> bool {
+    match reading {
+        Reading::Good(record) => asked == Asked::ByProxy && !record.unconfirmed && ended == Some(record.epoch),
+        Reading::Blank | Reading::Corrupt => false,
+    }
+}
+
 fn last_confirmed(reading: &Reading) -> Option<&str> {
     match reading {
         Reading::Good(record) => record.last_confirmed.as_deref(),
@@ -181,6 +190,16 @@ mod tests {
         assert!(confirmed_at_birth(Asked::ByProxy, "me:1", &mine));
         assert!(!confirmed_at_birth(Asked::ByProxy, "me:1", &other));
         assert!(!confirmed_at_birth(Asked::ByProxy, "me:1", &Reading::Blank));
+    }
+
+    #[test]
+    fn an_app_comes_back_beside_another_opener_only_if_nobody_was_live_since() {
+        let record = || of(Some("me:1"));
+        assert!(comes_back(Asked::ByProxy, Some(3), &good(record())));
+        assert!(!comes_back(Asked::Unasked, Some(3), &good(record())));
+        assert!(!comes_back(Asked::ByProxy, Some(2), &good(record())));
+        assert!(!comes_back(Asked::ByProxy, None, &good(record())));
+        assert!(!comes_back(Asked::ByProxy, Some(3), &good(Record { unconfirmed: true, ..record() })));
     }
 
     #[test]

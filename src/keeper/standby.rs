@@ -176,6 +176,7 @@ impl Keeper {
             store: &self.store,
             options: &self.options,
             me: &self.me,
+            ended: self.ended,
             service: self.options.service.clone().or_else(|| prepared_for.map(str::to_owned)),
         }
     }

@@ -1,0 +1,297 @@
+use lockgate::wire::{Role, Saying, Verb};
+
+use super::Home;
+use super::world::{Keeper, KeeperBuilder, Talk, hand_over, prepare, signal_process, until};
+
+/// A holder and a standby at one database.
+fn two(home: &Home) -> (Keeper, Keeper) {
+    let mut first = Keeper::of(&home.database());
+    first.app_says("up 1");
+    let mut second = Keeper::of(&home.database());
+    second.says("stands by");
+    (first, second)
+}
+
+#[test]
+fn a_handoff_moves_the_lease_and_is_confirmed() {
+    let home = Home::new();
+    let (mut old, mut new) = two(&home);
+    let (mut from, mut to) = (old.talk(), new.talk());
+    let (leased, snapshot) = hand_over(&mut from, &mut to);
+    assert_eq!(leased, Saying::Leased { epoch: 2, restored: None, confirmed: false, restore_ms: 0 });
+    assert!(matches!(snapshot, Saying::Snapshot { bytes, .. } if bytes > 0), "{snapshot:?}");
+    new.app_says("up 2");
+    old.says("the lease is free");
+    assert_eq!(old.status().role, Role::Standby);
+    assert!(!new.status().confirmed);
+    assert_eq!(to.ask(Verb::Confirm { epoch: 2 }), Saying::Confirmed { epoch: 2 });
+    assert_eq!(to.ask(Verb::Confirm { epoch: 2 }), Saying::Confirmed { epoch: 2 }, "asked again");
+    let status = new.status();
+    assert!(status.confirmed);
+    assert_eq!(status.last_confirmed.unwrap(), status.id);
+}
+
+#[test]
+fn a_rollback_puts_every_byte_back() {
+    let home = Home::new();
+    let (mut old, mut new) = two(&home);
+    home.sql("INSERT INTO orders VALUES (2)");
+    std::fs::write(home.path().join("shop.sqlite3-journal"), b"a hot journal").unwrap();
+    let before = home.bytes();
+    let (mut from, mut to) = (old.talk(), new.talk());
+    hand_over(&mut from, &mut to);
+    new.app_says("up 2");
+    std::fs::remove_file(home.path().join("shop.sqlite3-journal")).unwrap();
+    home.sql("DROP TABLE orders; CREATE TABLE spoiled (x); INSERT INTO spoiled VALUES (1)");
+    std::fs::write(home.path().join("shop.sqlite3-wal"), b"a foreign log").unwrap();
+    std::fs::write(home.path().join("shop.sqlite3-mj00FF"), b"a foreign super-journal").unwrap();
+    assert_ne!(home.bytes(), before);
+    let (leased, snapshot) = hand_over(&mut to, &mut from);
+    assert!(matches!(leased, Saying::Leased { epoch: 3, restored: Some(2), confirmed: true, .. }), "{leased:?}");
+    assert!(matches!(snapshot, Saying::Snapshot { bytes: 0, .. }), "own code, own data: {snapshot:?}");
+    old.app_says("up 3");
+    assert_eq!(home.bytes(), before);
+    assert!(home.lease().join("aside/2/shop.sqlite3-wal").exists(), "what was undone is kept aside");
+    assert!(old.status().confirmed);
+}
+
+#[test]
+fn a_snapshot_of_no_database_at_all_is_put_back_too() {
+    let home = Home::new();
+    std::fs::remove_file(home.database()).unwrap();
+    let (old, new) = two(&home);
+    let (mut from, mut to) = (old.talk(), new.talk());
+    hand_over(&mut from, &mut to);
+    home.sql("CREATE TABLE orders (id)");
+    hand_over(&mut to, &mut from);
+    assert_eq!(home.bytes().into_keys().collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn forged_repeated_and_late_lines_do_no_harm() {
+    let home = Home::new();
+    let (old, new) = two(&home);
+    let (mut from, mut to) = (old.talk(), new.talk());
+    let forged = || Verb::Yield { ticket: "0123456789abcdef".into() };
+    assert!(from.refused(forged()).contains("not the ticket"));
+    assert!(from.refused(Verb::Yield { ticket: String::new() }).contains("not the ticket"));
+    assert!(from.refused(Verb::Confirm { epoch: 7 }).contains("the epoch is 1, not 7"));
+    assert!(from.refused(Verb::Take { budget_ms: 1 }).contains("holds the lease"));
+    assert!(from.refused(prepare("shop")).contains("holds the lease"));
+    assert!(to.refused(Verb::Take { budget_ms: 1 }).contains("not prepared"));
+    assert!(to.refused(Verb::Show { ticket: "x".into() }).contains("stands by"));
+    assert!(to.refused(Verb::Confirm { epoch: 1 }).contains("stands by"));
+    let ticket = to.prepare();
+    assert_eq!(to.prepare(), ticket, "prepared twice by the same conversation");
+    assert!(new.talk().refused(prepare("shop")).contains("another conversation"));
+    assert!(new.talk().refused(Verb::Take { budget_ms: 1 }).contains("not prepared by this"));
+    from.hand_over(&ticket);
+    assert_eq!(from.ask(Verb::Yield { ticket: ticket.clone() }), Saying::Free { ms: 0 }, "yield again");
+    to.take();
+    assert!(to.refused(Verb::Take { budget_ms: 1 }).contains("holds the lease"));
+    assert!(to.refused(Verb::Yield { ticket }).contains("not the ticket"), "a ticket serves once");
+    assert_eq!((old.status().role, new.status().role), (Role::Standby, Role::Holder));
+}
+
+#[test]
+fn the_ticket_ends_with_its_conversation() {
+    let home = Home::new();
+    let (old, new) = two(&home);
+    let mut to = new.talk();
+    let ticket = to.prepare();
+    assert!(new.status().prepared);
+    assert_eq!(old.talk().ask(Verb::Show { ticket: ticket.clone() }), Saying::Ok {});
+    drop(to);
+    until("nobody to be prepared", || !new.status().prepared);
+    assert!(old.talk().refused(Verb::Show { ticket: ticket.clone() }).contains("not the ticket"));
+    assert!(old.talk().refused(Verb::Yield { ticket }).contains("not the ticket"));
+    assert_eq!(old.status().role, Role::Holder);
+}
+
+#[test]
+fn a_frozen_holder_that_thaws_obeys_no_yield_whose_standby_is_gone() {
+    let home = Home::new();
+    let (old, new) = two(&home);
+    let (mut from, mut to) = (old.talk(), new.talk());
+    let ticket = to.prepare();
+    signal_process(old.pid(), libc::SIGSTOP);
+    from.order(Verb::Yield { ticket });
+    drop(to);
+    until("nobody to be prepared", || !new.status().prepared);
+    signal_process(old.pid(), libc::SIGCONT);
+    assert!(matches!(from.hear(), Some(Saying::Refused { .. })));
+    assert_eq!(old.status().role, Role::Holder);
+}
+
+#[test]
+fn a_prepared_conversation_ends_when_nothing_is_said_in_it() {
+    let home = Home::new();
+    let (_old, new) = two(&home);
+    let mut to = new.talk();
+    let prepare = Verb::Prepare { handoff: "h".into(), service: "shop".into(), idle_ms: 50 };
+    assert!(matches!(to.ask(prepare), Saying::Ready { .. }));
+    assert_eq!(to.hear(), None);
+    until("nobody to be prepared", || !new.status().prepared);
+}
+
+#[test]
+fn garbage_ends_only_its_own_connection() {
+    let home = Home::new();
+    let mut keeper = Keeper::of(&home.database());
+    keeper.app_says("up 1");
+    for garbage in [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"{\"verb\":\"restore\"}\n".to_vec(),
+        b"{\"verb\":\"confirm\"}\n".to_vec(),
+        b"\xff\xfe\n".to_vec(),
+        vec![b'x'; 65 * 1024 + 1],
+    ] {
+        let mut talk = keeper.talk();
+        talk.raw(&garbage);
+        while talk.hear().is_some() {}
+    }
+    // Connections that say nothing keep nobody out.
+    let silent: Vec<Talk> = (0..100).map(|_| keeper.talk()).collect();
+    assert_eq!(
+        keeper.talk().ask(Verb::Show { ticket: "x".into() }),
+        Saying::Refused { why: "this is not the ticket of a living standby at this lease".into() }
+    );
+    drop(silent);
+    assert_eq!(keeper.status().role, Role::Holder);
+}
+
+#[test]
+fn several_conversations_are_served_at_once() {
+    let home = Home::new();
+    let mut keeper = Keeper::of(&home.database());
+    keeper.app_says("up 1");
+    let mut talks: Vec<Talk> = (0..10).map(|_| keeper.talk()).collect();
+    for talk in &mut talks {
+        assert!(matches!(talk.ask(Verb::Status {}), Saying::Status(_)));
+    }
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    let home = Home::new();
+    let keeper = Keeper::of(&home.database());
+    let mut talk = keeper.talk();
+    talk.raw(b"{\"verb\":\"status\",\"later\":{\"x\":1}}\n");
+    assert!(matches!(talk.hear(), Some(Saying::Status(_))));
+}
+
+#[test]
+fn where_a_token_is_required_every_line_must_have_it() {
+    let home = Home::new();
+    let file = home.path().join("token");
+    std::fs::write(&file, "open sesame\n").unwrap();
+    let keeper = KeeperBuilder::of(&home.database()).option("--token-file", &file).start();
+    for token in [None, Some("open"), Some("open sesamf")] {
+        let mut talk = keeper.talk();
+        talk.token = token.map(str::to_owned);
+        assert!(talk.refused(Verb::Status {}).contains("token"));
+        assert_eq!(talk.hear(), None);
+    }
+    let mut talk = keeper.talk();
+    talk.token = Some("open sesame".into());
+    assert!(matches!(talk.ask(Verb::Status {}), Saying::Status(_)));
+}
+
+#[test]
+fn a_take_waits_for_the_lease_within_its_budget() {
+    let home = Home::new();
+    let (old, new) = two(&home);
+    let (mut from, mut to) = (old.talk(), new.talk());
+    let ticket = to.prepare();
+    assert_eq!(to.ask(Verb::Take { budget_ms: 30 }), Saying::Held { by: "the lease is held".into() });
+    // Its ticket is spent; the conversation can prepare again.
+    assert!(from.refused(Verb::Show { ticket }).contains("not the ticket"));
+    let ticket = to.prepare();
+    to.order(Verb::Take { budget_ms: 10_000 });
+    until("acquiring", || new.status().role == Role::Acquiring);
+    assert!(new.talk().refused(prepare("shop")).contains("acquiring"));
+    from.hand_over(&ticket);
+    assert!(matches!(to.hear(), Some(Saying::Leased { epoch: 2, .. })));
+}
+
+#[test]
+fn a_take_whose_conversation_is_gone_writes_no_epoch() {
+    let home = Home::new();
+    let (old, mut new) = two(&home);
+    let mut to = new.talk();
+    to.prepare();
+    to.order(Verb::Take { budget_ms: 10_000 });
+    until("acquiring", || new.status().role == Role::Acquiring);
+    drop(to);
+    until("standing by", || new.status().role == Role::Standby);
+    assert_eq!(old.status().epoch, 1);
+    assert!(new.app_said().is_empty());
+    assert!(!new.status().prepared);
+}
+
+#[test]
+fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
+    let home = Home::new();
+    let (old, mut new) = two(&home);
+    let (mut to, mut third) = (new.talk(), Keeper::of(&home.database()));
+    to.prepare();
+    to.order(Verb::Take { budget_ms: 10_000 });
+    until("acquiring", || new.status().role == Role::Acquiring);
+    // The ticket of its own conversation is the one that is laid.
+    let ticket = std::fs::read_to_string(home.lease().join("ticket")).unwrap().trim().to_owned();
+    assert!(new.talk().refused(Verb::Yield { ticket: "forged".into() }).contains("not that of"));
+    let mut other = new.talk();
+    assert_eq!(other.ask(Verb::Yield { ticket }), Saying::Stopping {});
+    assert_eq!(other.hear(), Some(Saying::Free { ms: 0 }));
+    assert!(matches!(to.hear(), Some(Saying::Held { .. })));
+    until("standing by", || new.status().role == Role::Standby);
+    assert_eq!(old.status().epoch, 1);
+    assert!(new.app_said().is_empty() && third.app_said().is_empty());
+}
+
+#[test]
+fn a_second_service_on_the_same_database_is_refused_and_told_whose_it_is() {
+    let home = Home::new();
+    let mut shop = KeeperBuilder::of(&home.database()).option("--service", "shop").start();
+    shop.app_says("up 1");
+    let mut blog = KeeperBuilder::of(&home.database()).option("--service", "blog").option("--defer", "10ms").start();
+    blog.says("this lease belongs to the service shop");
+    assert!(blog.talk().refused(prepare("blog")).contains("this lease belongs to the service shop, not blog"));
+    assert!(blog.talk().refused(prepare("shop")).contains("this keeper is of the service blog, not shop"));
+    assert!(blog.status().note.contains("belongs to the service shop"));
+    shop.signal(libc::SIGTERM);
+    assert_eq!(shop.ends(), 0);
+    until("the lease to be free", || blog.status().holder.is_none());
+    assert!(blog.app_said().is_empty());
+    // Another keeper of the shop goes on.
+    KeeperBuilder::of(&home.database()).option("--service", "shop").start().app_says("up 2");
+    assert!(blog.app_said().is_empty());
+}
+
+#[test]
+fn only_the_last_confirmed_keeper_acts_unasked_while_it_is_prepared() {
+    let home = Home::new();
+    let mut first = Keeper::of(&home.database());
+    first.app_says("up 1");
+    let mut prepared = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+    prepared.says("stands by");
+    let mut to = prepared.talk();
+    to.prepare();
+    let mut unasked = KeeperBuilder::of(&home.database()).option("--defer", "300ms").start();
+    unasked.says("stands by");
+    signal_process(first.pid(), libc::SIGKILL);
+    first.ends();
+    for pid in
+        std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    {
+        // The heir keeps `live` as long as it lives.
+        let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let ours =
+            |link: std::fs::DirEntry| std::fs::read_link(link.path()).is_ok_and(|to| to == home.lease().join("live"));
+        if links.into_iter().any(ours) {
+            signal_process(pid, libc::SIGKILL);
+        }
+    }
+    unasked.app_says("up 2");
+    assert!(prepared.app_said().is_empty());
+}

@@ -1,0 +1,108 @@
+//! A restore that is killed after each of its steps is finished by whoever comes next.
+
+use std::io;
+use std::path::Path;
+
+use lockgate::lease::{Directory, Reading, Record};
+use lockgate::snapshot::{Databases, Step, Store};
+use lockgate::wire::Holder;
+
+use super::Home;
+use super::world::KeeperBuilder;
+
+/// A database whose epoch 2 is unconfirmed and has spoiled everything, and the store with its snapshot.
+fn spoiled(home: &Home) -> (Directory, Databases, Store) {
+    std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();
+    let directory = Directory::open(&home.lease().canonicalize().unwrap_or(home.lease()), home.path()).unwrap();
+    let databases = Databases::new(&[home.database().to_str().unwrap().to_owned()]).unwrap();
+    let store = Store::new(&directory.path().canonicalize().unwrap());
+    store.take(2, &databases, None, None).unwrap();
+    let holder = Some(Holder { id: "gone:1".into(), control: "127.0.0.1:1".into() });
+    let record =
+        Record { epoch: 2, unconfirmed: true, holder, last_confirmed: Some("old:1".into()), ..Record::blank() };
+    directory.lock().unwrap().unwrap().write(&record).unwrap();
+    for (name, text) in [("", "spoiled"), ("-wal", "a foreign log"), ("-shm", "shared"), ("-mjAB", "foreign")] {
+        std::fs::write(format!("{}{name}", home.database().display()), text).unwrap();
+    }
+    std::fs::remove_file(home.path().join("shop.sqlite3-journal")).unwrap();
+    (directory, databases, store)
+}
+
+/// Restores until the step of this number is done, then dies.
+fn restore_and_die(directory: &Directory, databases: &Databases, store: &Store, steps: usize) -> Option<Step> {
+    let restore = store.check(2, databases, None).unwrap().unwrap();
+    let mut left = steps;
+    let mut died = None;
+    let mut record = || {
+        let mut lease = directory.lock().map_err(io::Error::other)?.unwrap();
+        let Reading::Good(record) = lease.reading().clone() else { panic!("no record") };
+        lease.write(&Record { unconfirmed: false, ..*record }).map_err(io::Error::other)
+    };
+    let result = restore.run(databases, &mut |_: &Path| Ok(()), &mut record, &mut |step| {
+        left -= 1;
+        if left > 0 {
+            return Ok(());
+        }
+        died = Some(step);
+        Err(io::Error::other("killed"))
+    });
+    assert_eq!(result.is_err(), died.is_some());
+    died
+}
+
+#[test]
+fn a_restore_killed_after_any_of_its_steps_is_finished_by_the_next_keeper() {
+    let mut killed_after = Vec::new();
+    for steps in 1.. {
+        let home = Home::new();
+        std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();
+        let before = home.bytes();
+        let (directory, databases, store) = spoiled(&home);
+        let Some(step) = restore_and_die(&directory, &databases, &store, steps) else { break };
+        killed_after.push(step);
+        let mut keeper = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+        keeper.app_says("up 3");
+        assert_eq!(home.bytes(), before, "killed after step {steps}, {step:?}");
+        assert!(!home.lease().join("restore").exists(), "the marker after {step:?}");
+        assert!(keeper.status().confirmed);
+        if step != Step::Recorded && step != Step::Unmarked {
+            keeper.says("epoch 2 was not confirmed: the data are as they were before it");
+        }
+    }
+    use Step::{Marked, MovedAside, Placed, Recorded, Synced, Unmarked};
+    let all = [Marked, MovedAside, MovedAside, MovedAside, MovedAside, Placed, Placed, Synced, Recorded, Unmarked];
+    assert_eq!(killed_after, all);
+}
+
+#[test]
+fn a_restore_killed_again_and_again_is_finished_in_the_end() {
+    let home = Home::new();
+    std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();
+    let before = home.bytes();
+    let (directory, databases, store) = spoiled(&home);
+    for steps in 1..20 {
+        let Reading::Good(record) = directory.look().unwrap().reading else { panic!("no record") };
+        if !record.unconfirmed {
+            break;
+        }
+        restore_and_die(&directory, &databases, &store, steps);
+    }
+    assert_eq!(home.bytes(), before);
+}
+
+#[test]
+fn an_interrupted_restore_whose_files_were_spoiled_since_is_not_finished() {
+    let home = Home::new();
+    let (directory, databases, store) = spoiled(&home);
+    let mut placed = 0;
+    for steps in 1.. {
+        if restore_and_die(&directory, &databases, &store, steps) == Some(Step::Placed) {
+            placed += 1;
+            break;
+        }
+    }
+    assert_eq!(placed, 1);
+    std::fs::write(home.database(), "spoiled by somebody else").unwrap();
+    let error = store.check(2, &databases, None).unwrap_err().to_string();
+    assert!(error.contains("where the manifest says"), "{error}");
+}
