@@ -53,8 +53,8 @@ pub(super) struct Acquired {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GaveUp {
     /// Another keeper has it.
-    #[error("the lease is held")]
-    Held,
+    #[error("the lease is held by {0}")]
+    Held(String),
     /// Somebody has a database open.
     #[error("{0}")]
     Open(String),
@@ -177,13 +177,13 @@ impl Attempt<'_> {
     /// Polls, since a queue in flock would let a waiter in at the wrong moment.
     fn lock_lease(&mut self) -> Result<Lease, GaveUp> {
         loop {
-            self.checkpoint()?;
             if let Some(lease) = self.place.directory.lock()? {
                 return Ok(lease);
             }
             if Instant::now() >= self.request.lock_until {
-                return Err(GaveUp::Held);
+                return Err(GaveUp::Held(named_holder(self.place.directory)?));
             }
+            self.checkpoint()?;
             std::thread::sleep(TICK);
         }
     }
@@ -345,6 +345,20 @@ fn restore_set(
 
 fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Who has the lease, by the record.
+fn named_holder(directory: &Directory) -> Result<String, lease::Error> {
+    Ok(match directory.look()?.reading {
+        Reading::Good(record) => record.holder.map_or_else(unknown_keeper, |holder| {
+            format!("{} (epoch {}, control {})", holder.id, record.epoch, holder.control)
+        }),
+        Reading::Blank | Reading::Corrupt => unknown_keeper(),
+    })
+}
+
+fn unknown_keeper() -> String {
+    "a keeper that is not known".to_owned()
 }
 
 fn bad_snapshot(epoch: u64, error: &snapshot::Error) -> String {

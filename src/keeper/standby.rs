@@ -105,7 +105,7 @@ impl Keeper {
             Err((gave_up, yielded_to)) => {
                 let now = Instant::now();
                 let person = matches!(gave_up, GaveUp::BadSnapshot(_));
-                if !matches!(gave_up, GaveUp::Held | GaveUp::Interrupted(_)) {
+                if !matches!(gave_up, GaveUp::Held(_) | GaveUp::Interrupted(_)) {
                     say(&format!("cannot take the lease: {gave_up}; trying again"));
                     self.board.note(gave_up.to_string());
                     standby.not_before = now + if person { MUCH_LATER } else { AGAIN };

@@ -203,7 +203,8 @@ fn a_take_waits_for_the_lease_within_its_budget() {
     let (old, new) = two(&home);
     let (mut from, mut to) = (old.talk(), new.talk());
     let ticket = to.prepare();
-    assert_eq!(to.ask(Verb::Take { budget_ms: 30 }), Saying::Held { by: "the lease is held".into() });
+    let by = format!("the lease is held by {} (epoch 1, control {})", old.status().id, old.control());
+    assert_eq!(to.ask(Verb::Take { budget_ms: 30 }), Saying::Held { by });
     // Its ticket is spent; the conversation can prepare again.
     assert!(from.refused(Verb::Show { ticket }).contains("not the ticket"));
     let ticket = to.prepare();

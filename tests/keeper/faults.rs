@@ -203,20 +203,30 @@ impl Mount {
     fn of(size: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(home.path()).status();
-        assert!(mounted.unwrap().success());
+        mount(&["-t", "tmpfs", "-o", &options, "none", home.path().to_str().unwrap()]);
+        Self(home)
+    }
+
+    /// The same file system at another place.
+    fn again(&self) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        mount(&["--bind", self.0.path().to_str().unwrap(), home.path().to_str().unwrap()]);
         Self(home)
     }
 
     fn remount(&self, options: &str) {
-        let mounted = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()).status();
-        assert!(mounted.unwrap().success());
+        mount(&["-o", &format!("remount,bind,{options}"), self.0.path().to_str().unwrap()]);
     }
 
     fn fill(&self) {
         let mut filler = File::create(self.0.path().join("filler")).unwrap();
         while filler.write_all(&[7; 4096]).is_ok() {}
     }
+}
+
+#[track_caller]
+fn mount(arguments: &[&str]) {
+    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "mount {arguments:?}");
 }
 
 impl Drop for Mount {
@@ -287,19 +297,20 @@ fn a_lease_directory_that_cannot_be_written_is_said_in_preflight() {
     let mount = Mount::of("1m");
     let database = mount.0.path().join("shop.sqlite3");
     small_database(&database);
-    let mut old = KeeperBuilder::of(&database).start();
+    let mut old = Keeper::of(&database);
     old.app_says("up 1");
-    let new = Keeper::of(&database);
+    let there = mount.again();
+    let new = Keeper::of(&there.0.path().join("shop.sqlite3"));
+    assert_eq!(new.status().lease, old.status().lease);
     let mut talk = new.talk();
-    // A file that is open for writing would forbid it: nobody has one.
-    mount.remount("ro");
+    there.remount("ro");
     let why = talk.refused(prepare("shop"));
     assert!(why.contains("Read-only file system"), "{why}");
     assert_eq!(old.status().role, Role::Holder);
-    let (code, _, words) = KeeperBuilder::of(&mount.0.path().join("other.sqlite3")).run();
+    let (code, _, words) = KeeperBuilder::of(&there.0.path().join("other.sqlite3")).run();
     assert_eq!(code, Some(1));
     assert!(words.contains("cannot make the lease directory") && words.contains("Read-only"), "{words}");
-    mount.remount("rw");
+    there.remount("rw");
     talk.prepare();
 }
 
