@@ -133,17 +133,19 @@ fn write(path: &Path, bytes: &[u8]) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Syncs all files. All are begun before the first is waited for, so that their metadata go into one commit.
+/// Syncs all files. The data of all are written before the first is synced, so that one commit of the file system holds
+/// all their metadata.
 fn sync(files: &[File], snapshot: &Path) -> Result<(), Error> {
-    for file in files {
-        begin_writeback(file);
+    let written = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    for flags in [libc::SYNC_FILE_RANGE_WRITE, written] {
+        files.iter().for_each(|file| write_back(file, flags));
     }
     files.iter().try_for_each(File::sync_all).map_err(Error::io("sync", snapshot))
 }
 
 #[expect(unsafe_code, reason = "sync_file_range has no safe wrapper")]
-fn begin_writeback(file: &File) {
+fn write_back(file: &File, flags: libc::c_uint) {
     use std::os::fd::AsRawFd;
     // SAFETY: a hint on a descriptor that is open; a failure costs only time.
-    let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
 }
