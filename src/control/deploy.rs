@@ -48,8 +48,7 @@ impl Control {
         let mut job = self.deploy_job(&deploy, &settings, &entry);
         let mut watcher = Deploying { control: &self, deploy: &deploy, entry: &entry, progress, began: Instant::now() };
         let report = self.lead(&mut job, &mut watcher, &entry).await;
-        let registered = self.entry(&deploy.service).is_some();
-        let answer = answer(&deploy, &entry, &job, report, registered);
+        let answer = answer(&deploy, &entry, &job, report);
         if answer.is_ok() {
             tracing::info!(service = deploy.service, "Deployed");
         }
@@ -216,13 +215,13 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report, registered: bool) -> Result<Outcome, Failure> {
+fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<Outcome, Failure> {
     let mut warnings = report.record.warnings;
     if report.record.cut > 0 {
         warnings.push(format!("{} requests were cut when the time to drain was over", report.record.cut));
     }
     if report.outcome != machine::Outcome::Done {
-        let mut failure = failure(deploy, job, &report.outcome, registered);
+        let mut failure = failure(deploy, job, &report.outcome);
         failure.hints.extend(warnings);
         return Err(failure);
     }
@@ -237,7 +236,7 @@ fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report, registered:
     Ok(Outcome { warnings })
 }
 
-fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome, registered: bool) -> Failure {
+fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome) -> Failure {
     let (reason, now) = match outcome {
         machine::Outcome::Done => return Failure::internal("a deploy that was done is no failure"),
         machine::Outcome::GivenUp(reason) if job.plan.old_revision => {
@@ -245,7 +244,6 @@ fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome, registered: b
         }
         machine::Outcome::GivenUp(reason) => (reason, "nothing was changed"),
         machine::Outcome::RolledBack(reason) => (reason, "the old app was brought back and serves on"),
-        machine::Outcome::Unavailable { forward, .. } if !registered => (forward, "there is no such service yet"),
         machine::Outcome::Unavailable { forward, .. } => {
             (forward, "requests are held until a keeper says that its app is live and confirmed")
         }

@@ -26,8 +26,7 @@ const ADOPT: Duration = Duration::from_secs(30);
 impl Control {
     /// Begins to follow a service, if nobody is known to be live and nobody follows yet.
     pub(super) fn follow(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let registered = self.entry(&entry.service.name).is_some_and(|current| Arc::ptr_eq(&current, entry));
-        let unavailable = registered && entry.service.gate.view().reasons.unavailable;
+        let unavailable = entry.service.gate.view().reasons.unavailable;
         {
             let mut now = entry.now();
             if !unavailable || now.followed || now.removed {

@@ -1,0 +1,140 @@
+//! A proxy: a real process with a home, a socket and a port of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::{App, Client, until};
+
+const LOCKGATE: &str = env!("CARGO_BIN_EXE_lockgate");
+
+/// A proxy that runs. Killed when it is dropped.
+pub struct Proxy {
+    child: Child,
+    home: tempfile::TempDir,
+    log: Arc<Mutex<Vec<Value>>>,
+    pub port: u16,
+}
+
+impl Proxy {
+    /// With two workers.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more environment, such as `("LOCKGATE_WORKERS", "1")`.
+    pub fn with(environment: &[(&str, &str)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = command(&home);
+        command.args(["run", "--http-port", "0"]).env("LOCKGATE_WORKERS", "2");
+        command.envs(environment.iter().copied()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, keep) = (BufReader::new(child.stdout.take().unwrap()).lines(), log.clone());
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                keep.lock().unwrap().push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+            }
+        });
+        let mut proxy = Self { child, home, log, port: 0 };
+        let started = proxy.wait_for_line(|line| line["msg"] == "Server started");
+        proxy.port = u16::try_from(started["http"].as_u64().unwrap()).unwrap();
+        proxy
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        command(&self.home).args(arguments).output().unwrap()
+    }
+
+    /// Starts a command.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        command(&self.home).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    #[track_caller]
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Deploys an app as a service.
+    #[track_caller]
+    pub fn deploy(&self, service: &str, app: &App, flags: &[&str]) {
+        let target = app.target();
+        self.must(&[&["deploy", service, "--target", &target][..], flags].concat());
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// How many requests of a service are held now.
+    pub fn held(&self, service: &str) -> u64 {
+        let status: Value = serde_json::from_str(&self.must(&["status", service, "--json"])).unwrap();
+        status[0]["held"].as_u64().unwrap_or_else(|| panic!("no number of held requests: {status}"))
+    }
+
+    /// Waits until so many requests are held.
+    #[track_caller]
+    pub fn wait_until_held(&self, service: &str, count: u64) {
+        until("held requests", || self.held(service) == count);
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line of the log.
+    #[track_caller]
+    pub fn wait_for_line(&self, is: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        until("a line of the log", || {
+            found = self.log.lock().unwrap().iter().find(|line| is(line)).cloned();
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Waits for the line of the request for a path.
+    #[track_caller]
+    pub fn request_line(&self, path: &str) -> Value {
+        self.wait_for_line(|line| line["msg"] == "Request" && line["path"] == path)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Nothing of the machine's own settings leaks in.
+fn command(home: &tempfile::TempDir) -> Command {
+    let mut command = Command::new(LOCKGATE);
+    command.env_clear().env("HOME", home.path()).env("TMPDIR", home.path()).stdin(Stdio::null());
+    command.env("LOCKGATE_ADMIN_SOCKET", home.path().join("admin.sock"));
+    command
+}
