@@ -1,6 +1,9 @@
 //! `deploy`: kamal-proxy's flags and ours.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -30,20 +33,18 @@ const NOT_YET: &[&str] = &[
     "tls-certificate-path",
     "tls-private-key-path",
     "tls-acme-cache-path",
-    "tls-redirect",
-    "canonical-host",
     "buffer-requests",
     "buffer-responses",
     "buffer-memory",
     "max-request-body",
     "max-response-body",
     "error-pages",
-    "log-request-header",
-    "log-response-header",
     "exclude-metrics-path",
-    "client-ip-header",
     "scope-cookie-paths",
 ];
+
+/// How often a phase's elapsed time is redrawn.
+const TICK: Duration = Duration::from_millis(100);
 
 pub(super) fn flags() -> Vec<Flag> {
     let defaults = DeployRequest::default();
@@ -113,17 +114,27 @@ fn own_flags() -> Vec<Flag> {
 
 pub(super) fn deploy(parsed: Parsed) -> Result<(), Failed> {
     let request = check(&parsed)?;
-    let mut display = Display::new(parsed.text("progress"), std::io::stderr().is_terminal())?;
+    let display = RefCell::new(Display::new(parsed.text("progress"), std::io::stderr().is_terminal())?);
     warn_of_what_has_no_effect(&parsed, &request);
     let path = format!("{}/deploy", service_path(&parsed));
     let client = Client::new();
     let ended = block_on(async {
-        let watched = client.watch(&path, &request, |progress| display.send(progress));
-        watched.await
+        let watched = client.watch(&path, &request, |progress| display.borrow_mut().send(progress));
+        tokio::select! {
+            ended = watched => ended,
+            never = tick(&display) => match never {},
+        }
     });
-    display.finish();
+    display.borrow_mut().finish();
     say_warnings(&ended?);
     Ok(())
+}
+
+async fn tick(display: &RefCell<Display>) -> Infallible {
+    loop {
+        tokio::time::sleep(TICK).await;
+        display.borrow().tick();
+    }
 }
 
 /// All that can be said before anybody is asked, in the contract's order.
@@ -215,6 +226,9 @@ fn warn_of_what_has_no_effect(parsed: &Parsed, request: &DeployRequest) {
     let unheeded = unheeded(parsed, request);
     if !unheeded.is_empty() {
         warn(&format!("no effect yet: {}", unheeded.join(", ")));
+    }
+    if request.tls && request.tls_redirect {
+        warn("HTTP is redirected to HTTPS, which is not served yet: --tls-redirect=false ends that");
     }
 }
 

@@ -34,12 +34,24 @@ impl Display {
             Self::Silent => {}
             Self::Plain => say(&plain(&progress)),
             Self::Live(current) => {
-                if let Some((before, began)) = current.take() {
-                    say(&live(&before, Some(began.elapsed())));
-                }
-                say(&live(&progress, None));
-                *current = Some((progress, Instant::now()));
+                let began = match current.take() {
+                    Some((before, began)) if before.phase == progress.phase => began,
+                    Some((before, began)) => {
+                        say(&(live(&before, began.elapsed()) + "\n"));
+                        Instant::now()
+                    }
+                    None => Instant::now(),
+                };
+                say(&live(&progress, began.elapsed()));
+                *current = Some((progress, began));
             }
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&self) {
+        if let Self::Live(Some((progress, began))) = self {
+            say(&live(progress, began.elapsed()));
         }
     }
 
@@ -48,7 +60,7 @@ impl Display {
         if let Self::Live(current) = self
             && let Some((last, began)) = current.take()
         {
-            say(&live(&last, Some(began.elapsed())));
+            say(&(live(&last, began.elapsed()) + "\n"));
         }
     }
 }
@@ -58,14 +70,10 @@ fn plain(progress: &Progress) -> String {
     format!("{at:8.3}s {}{}\n", progress.phase, details(progress))
 }
 
-/// Redraws its own line; a line feed once the duration is known.
-fn live(progress: &Progress, took: Option<Duration>) -> String {
+/// Redraws its own line: when it began, which phase, how long it has taken.
+fn live(progress: &Progress, took: Duration) -> String {
     let at = Duration::from_millis(progress.at_ms).as_secs_f64();
-    let begin = format!("\r\x1b[K{at:8.3}s  {:<10}", progress.phase);
-    match took {
-        Some(took) => format!("{begin} {:>8.3}s{}\n", took.as_secs_f64(), details(progress)),
-        None => format!("{begin}     ...{}", details(progress)),
-    }
+    format!("\r\x1b[K{at:8.3}s  {:<10} {:>8.3}s{}", progress.phase, took.as_secs_f64(), details(progress))
 }
 
 fn details(progress: &Progress) -> String {
@@ -82,8 +90,8 @@ mod tests {
     fn a_phase_is_one_line() {
         let progress = Progress { phase: "drain".into(), at_ms: 1_250, held: 3, note: "waiting for GET /slow".into() };
         assert_eq!(plain(&progress), "   1.250s drain  3 held  waiting for GET /slow\n");
-        assert!(live(&progress, Some(Duration::from_millis(80))).ends_with("0.080s  3 held  waiting for GET /slow\n"));
-        assert!(!live(&progress, None).contains('\n'));
+        let drawn = live(&progress, Duration::from_millis(80));
+        assert_eq!(drawn, "\r\x1b[K   1.250s  drain         0.080s  3 held  waiting for GET /slow");
     }
 
     #[test]

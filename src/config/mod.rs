@@ -211,7 +211,7 @@ pub fn find_file(
     if let Some(path) = named {
         return reader::read(Path::new(&path)).map(Some);
     }
-    let data = flags.get("data").cloned().or_else(|| env(&keys::variable("data"))).unwrap_or_default();
+    let data = flags.get("data").cloned().unwrap_or_default();
     let beside = path_or(data, || paths::data_dir(env)).join("lockgate.toml");
     let first = [beside, PathBuf::from("/etc/lockgate/lockgate.toml")].into_iter().find(|path| path.exists());
     first.map(|path| reader::read(&path)).transpose()

@@ -17,9 +17,12 @@ pub fn temp_dir(env: Env<'_>) -> PathBuf {
     set(env, "TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }
 
-/// `$HOME/.config/kamal-proxy`; without `HOME` below the temp directory.
+/// `$LOCKGATE_DATA`, else `$HOME/.config/kamal-proxy`; without `HOME` below the temp directory.
 #[must_use]
 pub fn data_dir(env: Env<'_>) -> PathBuf {
+    if let Some(path) = set(env, "LOCKGATE_DATA") {
+        return path.into();
+    }
     set(env, "HOME").map_or_else(|| temp_dir(env), PathBuf::from).join(".config/kamal-proxy")
 }
 
@@ -69,5 +72,6 @@ mod tests {
     fn without_a_home_the_data_lie_in_the_temp_directory() {
         assert_eq!(data_dir(&env(&[("TMPDIR", "/t")])), PathBuf::from("/t/.config/kamal-proxy"));
         assert_eq!(data_dir(&env(&[("HOME", "/h")])), PathBuf::from("/h/.config/kamal-proxy"));
+        assert_eq!(data_dir(&env(&[("HOME", "/h"), ("LOCKGATE_DATA", "/d")])), PathBuf::from("/d"));
     }
 }

@@ -252,8 +252,8 @@ fn several_services_are_commanded_at_once() {
 fn options_without_effect_yet_are_said_in_one_line() {
     let (home, app) = (Home::new(), app());
     let _proxy = Proxy::start(&home);
-    let said = home.kamal(&["deploy", "s1", "--target", &app, "--read-target", "ab", "--tls-redirect=false"]);
-    assert_eq!(said.err, "Warning: no effect yet: --read-target, --tls-redirect\n");
+    let said = home.kamal(&["deploy", "s1", "--target", &app, "--read-target", "ab", "--error-pages", "/x"]);
+    assert_eq!(said.err, "Warning: no effect yet: --error-pages, --read-target\n");
     assert_eq!(said.code, 0);
 }
 
