@@ -1,0 +1,150 @@
+//! A proxy with a home of its own, and the database whose apps it hands over.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::proxy::{Home, LOCKGATE, Proxy, Said};
+use crate::shop::Shop;
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until it is so.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) proxy: Proxy,
+    pub(crate) home: Home,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let home = Home::new();
+        Self { proxy: Proxy::start(&home), home }
+    }
+
+    /// A world whose service `shop` has its first version, kept and deployed.
+    #[track_caller]
+    pub(crate) fn with_shop() -> (Self, Shop) {
+        let world = Self::new();
+        let shop = Shop::version(1).start(&world);
+        world.deploy(&shop, &[]).succeeds();
+        (world, shop)
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.home.path().join("shop.db")
+    }
+
+    /// The proxy dies without a word, and another starts in its place.
+    pub(crate) fn crash(&mut self) {
+        self.proxy.signal(Signal::KILL);
+        self.proxy = Proxy::start(&self.home);
+    }
+
+    fn deploy_words(shop: &Shop, more: &[&str]) -> Vec<String> {
+        let target = format!("--target={}", shop.target);
+        let keeper = format!("--keeper={}", shop.control);
+        let mut words = vec!["deploy".into(), "shop".into(), target, keeper, "--health-check-interval=50ms".into()];
+        words.extend(more.iter().map(|word| (*word).to_owned()));
+        words
+    }
+
+    pub(crate) fn deploy(&self, shop: &Shop, more: &[&str]) -> Said {
+        let words = Self::deploy_words(shop, more);
+        self.home.lockgate(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// A deploy that goes on while the test does something else.
+    pub(crate) fn begin_deploy(&self, shop: &Shop, more: &[&str]) -> Deploying {
+        let mut command = self.home.command(LOCKGATE);
+        command.args(Self::deploy_words(shop, more)).arg("--progress=plain");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("lockgate starts");
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Deploying { child, lines: receiver, seen: Vec::new() }
+    }
+
+    /// What `status --json` says of the service.
+    pub(crate) fn status(&self) -> Value {
+        let said = self.home.lockgate(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("no JSON: {said:?}"));
+        status
+            .as_array()
+            .or_else(|| status["services"].as_array())
+            .and_then(|all| all.first())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.status()["closed"].as_array().is_some_and(Vec::is_empty)
+    }
+
+    /// Waits until requests go to this version again.
+    #[track_caller]
+    pub(crate) fn serves(&self, shop: &Shop) {
+        until("the gate is open on it", || {
+            let status = self.status();
+            status["closed"].as_array().is_some_and(Vec::is_empty) && status["targets"][0] == shop.target.as_str()
+        });
+    }
+
+    /// The newest record of the journal.
+    #[track_caller]
+    pub(crate) fn record(&self) -> Value {
+        let said = self.home.lockgate(&["handoffs", "shop", "--json"]);
+        let records: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("no JSON: {said:?}"));
+        records[0].clone()
+    }
+}
+
+/// A deploy under way.
+pub(crate) struct Deploying {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Deploying {
+    /// Waits for the beginning of a phase; false where the deploy ends before.
+    pub(crate) fn reaches(&mut self, phase: &str) -> bool {
+        loop {
+            if self.seen.iter().any(|line| line.contains(&format!("s {phase}"))) {
+                return true;
+            }
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Waits for its end: exit code and what it said.
+    pub(crate) fn end(mut self) -> (i32, String) {
+        let code = self.child.wait().expect("it ends").code().unwrap_or(-1);
+        self.seen.extend(self.lines.iter());
+        (code, self.seen.join("\n"))
+    }
+}
+
+impl Drop for Deploying {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
