@@ -29,15 +29,16 @@ fn main() {
     row("close and open, nobody there", best(close_and_open));
 }
 
-fn row(what: &str, each: Duration) {
-    println!("{what:<58} {:>9.1} ns", each.as_secs_f64() * 1e9);
+fn row(what: &str, nanoseconds: f64) {
+    println!("{what:<58} {nanoseconds:>9.1} ns");
 }
 
-fn best(mut round: impl FnMut() -> Duration) -> Duration {
-    (0..ROUNDS).map(|_| round()).min().unwrap_or_default()
+/// Nanoseconds for each.
+fn best(mut round: impl FnMut() -> f64) -> f64 {
+    (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
-fn enter_and_leave_by(gate: &Gate<()>) -> Duration {
+fn enter_and_leave_by(gate: &Gate<()>) -> f64 {
     let mut entrance = gate.entrance(0);
     timed(ENTERS, || {
         for _ in 0..ENTERS {
@@ -46,7 +47,7 @@ fn enter_and_leave_by(gate: &Gate<()>) -> Duration {
     })
 }
 
-fn enter_and_leave(gate: &Gate<()>, stripe: usize) -> Duration {
+fn enter_and_leave(gate: &Gate<()>, stripe: usize) -> f64 {
     timed(ENTERS, || {
         for _ in 0..ENTERS {
             drop(black_box(black_box(gate).enter(stripe)));
@@ -54,7 +55,7 @@ fn enter_and_leave(gate: &Gate<()>, stripe: usize) -> Duration {
     })
 }
 
-fn with_another(gate: &Gate<()>, stripe: usize) -> Duration {
+fn with_another(gate: &Gate<()>, stripe: usize) -> f64 {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -68,21 +69,21 @@ fn with_another(gate: &Gate<()>, stripe: usize) -> Duration {
     })
 }
 
-fn hold() -> Duration {
+fn hold() -> f64 {
     let gate = Gate::new(Some(Arc::new(())), Limits::default());
     gate.close(Reason::Handoff);
     let mut held = Vec::new();
     timed(HELD, || held = queue(&gate))
 }
 
-fn hang_up() -> Duration {
+fn hang_up() -> f64 {
     let gate = Gate::new(Some(Arc::new(())), Limits::default());
     gate.close(Reason::Handoff);
     let held = queue(&gate);
     timed(HELD, || drop(held))
 }
 
-fn release() -> Duration {
+fn release() -> f64 {
     let gate = Gate::new(Some(Arc::new(())), Limits::default());
     gate.close(Reason::Handoff);
     let held = queue(&gate);
@@ -94,7 +95,7 @@ fn release() -> Duration {
     })
 }
 
-fn close_and_open() -> Duration {
+fn close_and_open() -> f64 {
     let gate = Gate::new(Some(Arc::new(())), Limits::default());
     let times = 1_000;
     timed(times, || {
@@ -105,10 +106,10 @@ fn close_and_open() -> Duration {
     })
 }
 
-fn timed(times: u32, act: impl FnOnce()) -> Duration {
+fn timed(times: u32, act: impl FnOnce()) -> f64 {
     let start = processor_time();
     act();
-    (processor_time() - start) / times
+    (processor_time() - start).as_secs_f64() * 1e9 / f64::from(times)
 }
 
 /// What this thread has had of a processor: others on the machine do not count.

@@ -1,6 +1,8 @@
 //! The gate's core in every order in which a few threads can meet in it (within a bound of preemptions). A wake-up
 //! that is lost shows as a deadlock, which loom reports. No `--cfg`: the core is taken in with loom's parts.
 
+#![expect(clippy::duplicate_mod, reason = "the core is taken in twice: with a right and with a careless counter")]
+
 #[expect(dead_code, unreachable_pub, reason = "the core is made for the library")]
 #[path = "loom/careless.rs"]
 mod careless;
@@ -96,7 +98,7 @@ fn drained(gate: &Gate<App>, scope: Scope) {
 }
 
 fn end(others: impl IntoIterator<Item = thread::JoinHandle<()>>) {
-    others.into_iter().for_each(|other| other.join().unwrap());
+    others.into_iter().for_each(|other| other.join().expect("it ends well"));
 }
 
 #[test]

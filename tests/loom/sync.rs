@@ -14,12 +14,12 @@ impl<T> Slot<T> {
 
     /// As in the original the content may have changed before `look` is done with it.
     pub(crate) fn read<O>(&self, look: impl FnOnce(&Arc<T>) -> Option<O>) -> Option<O> {
-        let content = self.0.lock().unwrap().clone();
+        let content = self.0.lock().expect("nobody panics").clone();
         look(content.as_ref()?)
     }
 
     pub(crate) fn set(&self, content: Option<Arc<T>>) {
-        *self.0.lock().unwrap() = content;
+        *self.0.lock().expect("nobody panics") = content;
     }
 
     pub(crate) fn cached(&self) -> Cached<T> {

@@ -4,9 +4,10 @@
 //! what it added to says whether it may stay. A mark is set once and for all, so once marked no stripe's count of
 //! permits grows, and the last to leave learns from the same word that somebody may wait for it.
 
+use std::future::poll_fn;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use super::super::sync::{AtomicUsize, Mutex, MutexGuard};
 use super::Gate;
@@ -162,5 +163,29 @@ impl<R> Stripe<R> {
         {
             gate.forget_drained();
         }
+    }
+}
+
+/// Permits of closed openings that are still outstanding.
+pub struct Drain<R> {
+    pub(super) openings: Vec<Arc<Opening<R>>>,
+}
+
+impl<R> Drain<R> {
+    /// Waits until none is. Cancel-safe.
+    pub async fn done(&self) {
+        for opening in &self.openings {
+            poll_fn(|cx| if opening.is_drained(Some(cx.waker())) { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+    }
+
+    /// The openings it waits for, by number, each with its revision.
+    pub fn openings(&self) -> impl Iterator<Item = (u64, &Arc<R>)> {
+        self.openings.iter().map(|opening| (opening.number, &opening.revision))
+    }
+
+    /// How many are.
+    pub fn outstanding(&self) -> usize {
+        self.openings.iter().map(|opening| opening.outstanding()).sum()
     }
 }
