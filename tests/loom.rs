@@ -259,7 +259,7 @@ fn a_client_that_leaves_frees_its_place_or_its_turn() {
 
 #[test]
 fn a_permit_given_back_takes_its_old_place() {
-    explore("open, close, drain, open | gives back | waits", 2, || {
+    explore("open | gives back | waits", 3, || {
         let (gate, app) = gate_with(1);
         gate.close(Reason::Handoff);
         let (first, second) = (join(&gate, 0).unwrap(), join(&gate, 1).unwrap());
@@ -274,11 +274,33 @@ fn a_permit_given_back_takes_its_old_place() {
         });
         let waits = thread::spawn(move || answer(second).unwrap().revision().serve(1));
         gate.open(Reason::Handoff);
-        gate.close(Reason::Unavailable);
-        drained(&gate, Scope::Closed);
-        gate.open(Reason::Unavailable);
         end([gives_back, waits]);
         assert_eq!((app.served(), gate.view_at(now()).in_flight), (2, 0));
+    });
+}
+
+#[test]
+fn a_permit_given_back_does_not_count() {
+    explore("close, drain, flip, open | gives back | enter", 2, || {
+        let (gate, old) = gate_with(1);
+        let gives_back = thread::spawn({
+            let gate = gate.clone();
+            move || {
+                let seat = request(&gate, 0).unwrap().take_seat(now(), Until::Turn, now());
+                answer(seat).unwrap().revision().serve(ANY);
+            }
+        });
+        let enters = thread::spawn({
+            let gate = gate.clone();
+            move || gate.enter(1).iter().for_each(|permit| permit.revision().serve(ANY))
+        });
+        gate.close(Reason::Handoff);
+        drained(&gate, Scope::Revision);
+        old.over.store(true, Ordering::SeqCst);
+        drop(gate.flip(Arc::new(App::default())));
+        gate.open(Reason::Handoff);
+        end([gives_back, enters]);
+        assert_eq!(gate.view_at(now()).in_flight, 0);
     });
 }
 

@@ -16,8 +16,8 @@ impl<T> Slot<T> {
     }
 
     /// What `look` makes of the content, without a lock.
-    pub(super) fn read<O>(&self, look: impl FnOnce(&Arc<T>) -> Option<O>) -> Option<O> {
-        look(self.0.load().as_ref()?)
+    pub(super) fn read<O>(&self, look: impl FnOnce(Arc<T>) -> Option<O>) -> Option<O> {
+        look(self.0.load_full()?)
     }
 
     pub(super) fn set(&self, content: Option<Arc<T>>) {
@@ -33,7 +33,7 @@ impl<T> Slot<T> {
 pub(super) struct Cached<T>(Cache<Arc<ArcSwapOption<T>>, Option<Arc<T>>>);
 
 impl<T> Cached<T> {
-    pub(super) fn read<O>(&mut self, look: impl FnOnce(&Arc<T>) -> Option<O>) -> Option<O> {
-        look(self.0.load().as_ref()?)
+    pub(super) fn read<O>(&mut self, look: impl FnOnce(Arc<T>) -> Option<O>) -> Option<O> {
+        look(self.0.load().clone()?)
     }
 }

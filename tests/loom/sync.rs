@@ -13,9 +13,9 @@ impl<T> Slot<T> {
     }
 
     /// As in the original the content may have changed before `look` is done with it.
-    pub(crate) fn read<O>(&self, look: impl FnOnce(&Arc<T>) -> Option<O>) -> Option<O> {
+    pub(crate) fn read<O>(&self, look: impl FnOnce(Arc<T>) -> Option<O>) -> Option<O> {
         let content = self.0.lock().expect("nobody panics").clone();
-        look(content.as_ref()?)
+        look(content?)
     }
 
     pub(crate) fn set(&self, content: Option<Arc<T>>) {
@@ -30,7 +30,7 @@ impl<T> Slot<T> {
 pub(crate) struct Cached<T>(Slot<T>);
 
 impl<T> Cached<T> {
-    pub(crate) fn read<O>(&mut self, look: impl FnOnce(&Arc<T>) -> Option<O>) -> Option<O> {
+    pub(crate) fn read<O>(&mut self, look: impl FnOnce(Arc<T>) -> Option<O>) -> Option<O> {
         self.0.read(look)
     }
 }

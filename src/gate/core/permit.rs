@@ -22,8 +22,8 @@ pub struct Permit<R> {
 }
 
 impl<R> Permit<R> {
-    pub(super) fn enter(stripe: &Arc<Stripe<R>>) -> Option<Self> {
-        stripe.enter().then(|| Self { stripe: stripe.clone(), turn: false, place: None })
+    pub(super) fn enter(stripe: Arc<Stripe<R>>) -> Option<Self> {
+        stripe.enter().then(|| Self { stripe, turn: false, place: None })
     }
 
     fn granted(Grant { stripe, turn }: Grant<R>, place: Place) -> Self {
