@@ -56,3 +56,77 @@ fn last_confirmed_standby<K: Copy>(seen: &[Seen<'_, K>], holder: &Status) -> Opt
         .find(|(_, status)| status.role == Role::Standby && status.id == last && status.lease == holder.lease)
         .map(|(keeper, _)| keeper)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+
+    fn keeper(id: &str, role: Role, epoch: u64, confirmed: bool) -> Status {
+        Status {
+            wire: wire::VERSION,
+            role,
+            service: None,
+            id: id.into(),
+            epoch,
+            confirmed,
+            last_confirmed: Some("old".into()),
+            holder: None,
+            lease: "1:2".into(),
+            prepared: false,
+            wishes: std::collections::BTreeMap::new(),
+            note: String::new(),
+            unknown: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn decide_among(keepers: &[Status], failed: Option<u64>) -> Decision<usize> {
+        let seen: Vec<_> =
+            keepers.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: Some(status) }).collect();
+        decide(&seen, failed)
+    }
+
+    #[test]
+    fn a_confirmed_holder_is_active_whoever_it_is() {
+        let keepers = [keeper("old", Role::Standby, 4, true), keeper("stranger", Role::Holder, 4, true)];
+        assert_eq!(decide_among(&keepers, Some(4)), Decision::Adopt(1));
+    }
+
+    #[test]
+    fn nobody_or_one_on_its_way_is_waited_for() {
+        assert_eq!(decide_among(&[], None), Decision::Wait);
+        let keepers = [keeper("old", Role::Standby, 4, true), keeper("new", Role::Acquiring, 4, true)];
+        assert_eq!(decide_among(&keepers, None), Decision::Wait);
+    }
+
+    #[test]
+    fn keepers_that_cannot_be_reached_say_nothing() {
+        assert_eq!(decide(&[Seen { keeper: 0, status: None }], None), Decision::Wait);
+    }
+
+    #[test]
+    fn an_unconfirmed_holder_is_probed_first() {
+        let keepers = [keeper("old", Role::Standby, 5, false), keeper("new", Role::Holder, 5, false)];
+        assert_eq!(decide_among(&keepers, Some(4)), Decision::Adopt(1));
+    }
+
+    #[test]
+    fn an_unconfirmed_holder_that_failed_is_rolled_back_to_the_last_confirmed_keeper() {
+        let keepers = [keeper("new", Role::Holder, 5, false), keeper("old", Role::Standby, 5, false)];
+        assert_eq!(decide_among(&keepers, Some(5)), Decision::RollBack { from: 0, to: 1 });
+    }
+
+    #[test]
+    fn without_the_last_confirmed_keeper_at_its_lease_an_unconfirmed_holder_is_tried_again() {
+        let mut elsewhere = keeper("old", Role::Standby, 5, false);
+        elsewhere.lease = "9:9".into();
+        let keepers = [keeper("new", Role::Holder, 5, false), keeper("third", Role::Standby, 5, false), elsewhere];
+        assert_eq!(decide_among(&keepers, Some(5)), Decision::Adopt(0));
+    }
+
+    #[test]
+    fn of_two_that_say_they_hold_the_younger_epoch_is_the_truth() {
+        let keepers = [keeper("old", Role::Holder, 4, true), keeper("new", Role::Holder, 5, true)];
+        assert_eq!(decide_among(&keepers, None), Decision::Adopt(1));
+    }
+}

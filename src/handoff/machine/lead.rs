@@ -76,7 +76,10 @@ pub(super) fn begin(turn: &mut Turn<'_>, hold: Hold) -> State {
 
 pub(super) fn yielding(turn: &mut Turn<'_>, mut hold: Hold, event: Event) -> State {
     match event {
-        Event::Said(Side::Old, Saying::Free { .. }) => take(turn, hold),
+        Event::Said(Side::Old, Saying::Free { .. }) => {
+            turn.act(Action::Cut(Cut::All));
+            take(turn, hold)
+        }
         // It compares before it acts: a refusal has changed nothing.
         Event::Said(Side::Old, Saying::Refused { why }) => turn.give_up(Reason::Refused(Side::Old, why.into())),
         // The lease tells.
@@ -101,7 +104,6 @@ pub(super) fn yielding(turn: &mut Turn<'_>, mut hold: Hold, event: Event) -> Sta
 
 fn take(turn: &mut Turn<'_>, hold: Hold) -> State {
     turn.phase(Phase::Acquire);
-    turn.act(Action::Cut(Cut::All));
     let budget = turn.plan.limits.take(turn.held(hold.since), &hold.lead.shares);
     turn.act(Action::Say(Side::New, Verb::Take { budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX) }));
     // It says `held` by itself at the end of the budget; this is for one that says nothing.
@@ -113,6 +115,8 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut hold: Hold, leased: Option<Leased
     match event {
         Event::Said(Side::New, Saying::Leased { epoch, confirmed, .. }) => {
             turn.act(Action::Epoch(epoch));
+            // Now the old app has exited for sure: what it has not answered, it never will.
+            turn.act(Action::Cut(Cut::All));
             State::Acquire(hold, Some(Leased { epoch, confirmed }))
         }
         Event::Said(Side::New, Saying::Snapshot { ms, why, .. }) => {
@@ -145,7 +149,7 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut hold: Hold, leased: Option<Leased
         Event::Expired(Timer::Deadline) => {
             rollback::begin(turn, &hold, Link::Up, Reason::Slow(Side::New, "take the lease"))
         }
-        event => match lost(turn, &hold, event) {
+        event => match lost(event) {
             Lost::Old => {
                 hold.lead.old = Link::Down;
                 State::Acquire(hold, leased)
@@ -184,7 +188,7 @@ pub(super) fn boot(turn: &mut Turn<'_>, mut boot: Boot, event: Event) -> State {
         Event::Probed(Side::New, Verdict::Silent(text)) => State::Boot(Boot { last: Some(text.into()), ..boot }),
         Event::Expired(Timer::Deadline) => fail(turn, &boot, Link::Up, Reason::NotHealthy(boot.last.clone())),
         Event::Expired(Timer::Unhealthy) => fail(turn, &boot, Link::Up, Reason::Unhealthy(boot.last.clone())),
-        event => match lost(turn, &boot.hold, event) {
+        event => match lost(event) {
             Lost::Old => {
                 boot.hold.lead.old = Link::Down;
                 State::Boot(boot)
@@ -211,7 +215,7 @@ enum Lost {
 }
 
 /// What `acquire` and `boot` have in common.
-fn lost(_turn: &mut Turn<'_>, _hold: &Hold, event: Event) -> Lost {
+fn lost(event: Event) -> Lost {
     match event {
         Event::Broken(Side::Old) => Lost::Old,
         Event::Broken(Side::New) => Lost::New(Link::Down, Reason::Lost(Side::New)),

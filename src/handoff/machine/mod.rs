@@ -198,7 +198,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 fn retire(turn: &mut Turn<'_>, event: &Event) -> State {
     match event {
-        Event::Drained => turn.finish(Outcome::Done),
+        Event::Drained | Event::Shutdown => turn.finish(Outcome::Done),
         Event::Expired(Timer::Deadline) => {
             turn.act(Action::Cut(Cut::All));
             turn.finish(Outcome::Done)
@@ -211,8 +211,7 @@ fn retire(turn: &mut Turn<'_>, event: &Event) -> State {
         | Event::InFlight(_)
         | Event::Probed(..)
         | Event::Released
-        | Event::Abort
-        | Event::Shutdown => State::Retire,
+        | Event::Abort => State::Retire,
     }
 }
 

@@ -12,6 +12,8 @@ use crate::wire::{self, Saying, Status, Verb};
 
 /// How long a greeting is waited for beside the first probes.
 const GREETING: Duration = Duration::from_secs(1);
+/// Between two attempts to find a keeper that did not greet in time.
+const LATE: Duration = Duration::from_millis(500);
 /// How long a keeper may take to answer in preflight; a frozen one does not.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -102,7 +104,12 @@ fn greeting(turn: &mut Turn<'_>, healthy: bool, event: Event) -> State {
             turn.act(Action::Connect { side: Side::New, at: None });
             State::Preflight(Preflight::Greeting { healthy })
         }
-        Event::Expired(Timer::Deadline) => no_keeper(turn, healthy),
+        Event::Expired(Timer::Deadline) => {
+            turn.act(Action::ClearTimers);
+            turn.act(Action::HangUp(Side::New));
+            turn.act(Action::Wake(Timer::Again, LATE));
+            no_keeper(turn, healthy)
+        }
         Event::Probed(Side::New, verdict) => {
             State::Preflight(Preflight::Greeting { healthy: healthy || verdict == Verdict::Good })
         }
@@ -123,9 +130,8 @@ fn greeting(turn: &mut Turn<'_>, healthy: bool, event: Event) -> State {
 /// The new side has a keeper. Does it count, and what does it ask for?
 fn greeted(turn: &mut Turn<'_>, healthy: bool, status: &Status) -> State {
     turn.act(Action::ClearTimers);
-    if status.wire.major != wire::VERSION.major {
-        let text = format!("its keeper speaks version {}, this proxy {}", status.wire.major, wire::VERSION.major);
-        return turn.give_up(Reason::Refused(Side::New, text.into()));
+    if let Some(why) = foreign_version(status) {
+        return turn.give_up(Reason::Refused(Side::New, why));
     }
     match &status.service {
         Some(other) if **other != *turn.plan.service => {
@@ -140,6 +146,11 @@ fn greeted(turn: &mut Turn<'_>, healthy: bool, status: &Status) -> State {
     }
 }
 
+fn foreign_version(status: &Status) -> Option<Word> {
+    let (theirs, ours) = (status.wire.major, wire::VERSION.major);
+    (theirs != ours).then(|| format!("it speaks version {theirs}, this proxy {ours}").into())
+}
+
 fn no_keeper(turn: &mut Turn<'_>, healthy: bool) -> State {
     let kind = match &turn.plan.aim {
         Aim::Adopt | Aim::Recover(_) => return turn.give_up(Reason::Lost(Side::New)),
@@ -152,11 +163,11 @@ fn no_keeper(turn: &mut Turn<'_>, healthy: bool) -> State {
     if turn.plan.keeper_expected {
         return turn.give_up(Reason::Slow(Side::New, "greet"));
     }
-    turn.act(Action::HangUp(Side::New));
     if turn.plan.old_keeper {
         turn.act(Action::Warn("the new app has no keeper: this deploy overlaps, as without lockgate".into()));
     }
     if healthy || turn.plan.force {
+        turn.act(Action::ClearTimers);
         return go(turn);
     }
     turn.deadline(turn.plan.limits.deploy_timeout);
@@ -200,10 +211,20 @@ fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, last: Option<Word>, event
         Event::Said(Side::New, Saying::Exited { code, lines }) => {
             turn.give_up(Reason::Exited(Side::New, last_words(code, &lines)))
         }
+        // A keeper that was late: nobody waits for it, but it is asked for as long as nobody answers.
+        Event::Said(Side::New, Saying::Status(status)) if keeper.is_none() => greeted(turn, false, &status),
+        Event::Broken(Side::New) => {
+            turn.act(Action::Wake(Timer::Again, LATE));
+            State::Preflight(Preflight::Probing { keeper, last })
+        }
+        Event::Expired(Timer::Again) => {
+            turn.act(Action::Connect { side: Side::New, at: None });
+            State::Preflight(Preflight::Probing { keeper, last })
+        }
         Event::Said(..)
         | Event::Begin
-        | Event::Broken(_)
-        | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
+        | Event::Broken(Side::Old)
+        | Event::Expired(Timer::Patience | Timer::Unhealthy)
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
@@ -311,6 +332,9 @@ fn meeting(turn: &mut Turn<'_>, held: bool, lease: Word, event: Event) -> State 
 
 /// The old side has greeted. It may hold, stand by, or know who does.
 fn met(turn: &mut Turn<'_>, held: bool, lease: Word, status: &Status) -> State {
+    if let Some(why) = foreign_version(status) {
+        return turn.give_up(Reason::Refused(Side::Old, why));
+    }
     if *status.lease != *lease {
         let text = "the two apps' keepers have different leases: is the same volume mounted in both?";
         return turn.give_up(Reason::Unfit(text.into()));

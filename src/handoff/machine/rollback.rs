@@ -211,6 +211,7 @@ fn yielding_new(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State 
     match event {
         Event::Said(Side::New, Saying::Free { .. }) | Event::Broken(Side::New) => take(turn, rollback),
         Event::Said(Side::New, Saying::Refused { why }) => fail(turn, rollback, Reason::Refused(Side::New, why.into())),
+        Event::Expired(Timer::Deadline) => fail(turn, rollback, Reason::Slow(Side::New, "free the lease")),
         event => waiting(turn, rollback, &event, "take the lease"),
     }
 }
