@@ -22,8 +22,6 @@ pub struct Heritage<'a> {
     pub epoch: u64,
     /// The lock that it inherits.
     pub live: BorrowedFd<'a>,
-    /// The soft limit of open files to go back to, where ours was raised.
-    pub open_files: Option<u64>,
 }
 
 /// A running app: its main process.
@@ -46,7 +44,6 @@ pub fn start(command: &[OsString], heritage: &Heritage<'_>) -> io::Result<App> {
     let (name, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let copied = !io::stderr().is_terminal();
     let live = heritage.live.as_raw_fd();
-    let open_files = heritage.open_files;
     let foreground = io::stdin().is_terminal();
     let mut start = Command::new(name);
     start.args(arguments).env("LOCKGATE_EPOCH", heritage.epoch.to_string()).process_group(0);
@@ -60,9 +57,6 @@ pub fn start(command: &[OsString], heritage: &Heritage<'_>) -> io::Result<App> {
                 take_foreground();
             }
             signals::reset()?;
-            if let Some(soft) = open_files {
-                limit_open_files(soft);
-            }
             inherit(live)
         })
     };
@@ -141,17 +135,6 @@ fn soft_limit() -> RawFd {
     // SAFETY: fills in a struct of ours.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
-}
-
-fn limit_open_files(soft: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: reads into and sets from a struct of ours. A failure leaves the limit as it was.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = soft.min(limit.rlim_max);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
 }
 
 /// With a terminal the app's group must be the foreground one, or it could not read.

@@ -1,7 +1,7 @@
 //! The app's stderr, passed on unchanged, its last lines kept.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::process::ChildStderr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,11 +53,23 @@ fn copy(mut from: ChildStderr, kept: &(Mutex<Kept>, Condvar)) {
         };
         let bytes = buffer.get(..count).unwrap_or_default();
         kept.0.lock().unwrap_or_else(PoisonError::into_inner).add(bytes);
-        // Our own stderr may be gone: the app goes on all the same.
-        let _gone = io::stderr().write_all(bytes);
+        pass_on(bytes);
     }
     kept.0.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
     kept.1.notify_all();
+}
+
+/// Past the standard library's lock: whoever else writes lines must not wait for a log that blocks us. Our own stderr
+/// may be gone: the app goes on all the same.
+fn pass_on(bytes: &[u8]) {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match rustix::io::write(io::stderr(), left) {
+            Ok(count) => left = left.get(count..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 impl Kept {

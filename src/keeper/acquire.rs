@@ -59,7 +59,7 @@ pub(super) enum GaveUp {
     #[error("{0}")]
     Open(String),
     /// Something happened meanwhile that ends it.
-    #[error("interrupted")]
+    #[error("{0}")]
     Interrupted(Interrupt),
     /// The snapshot cannot be taken.
     #[error("{0}")]
@@ -82,25 +82,39 @@ pub(super) enum GaveUp {
 }
 
 /// What ends an acquisition between two of its steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Interrupt {
     /// The conversation that asked for it is gone.
+    #[error("the conversation that asked for it is gone")]
     Gone,
     /// A holder was told to yield, and it is obeyed here too.
+    #[error("this keeper was told to yield")]
     Yield,
     /// The keeper was told to stop.
+    #[error("this keeper was told to stop")]
     Stop,
 }
 
+/// How far an acquisition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It waits for the lease, as any standby does.
+    Waiting,
+    /// It has the lease.
+    Locked,
+}
+
 impl Place<'_> {
-    /// Acquires the lease. `interrupted` is asked between any two steps.
+    /// Acquires the lease. `interrupted` is asked between any two steps, and told how far it is.
     pub(super) fn acquire(
         &self,
         request: Request,
-        interrupted: &mut dyn FnMut() -> Option<Interrupt>,
+        interrupted: &mut dyn FnMut(Stage) -> Option<Interrupt>,
     ) -> Result<Acquired, GaveUp> {
-        let mut attempt = Attempt { place: self, request, interrupted };
+        let mut attempt = Attempt { place: self, request, stage: Stage::Waiting, interrupted };
         let mut lease = attempt.lock_lease()?;
+        attempt.stage = Stage::Locked;
+        attempt.checkpoint()?;
         let reading = lease.reading().clone();
         if let Reading::Good(record) = &reading
             && let Some(theirs) = rules::foreign_service(self.service.as_deref(), record)
@@ -160,12 +174,13 @@ impl Place<'_> {
 struct Attempt<'a> {
     place: &'a Place<'a>,
     request: Request,
-    interrupted: &'a mut dyn FnMut() -> Option<Interrupt>,
+    stage: Stage,
+    interrupted: &'a mut dyn FnMut(Stage) -> Option<Interrupt>,
 }
 
 impl Attempt<'_> {
     fn checkpoint(&mut self) -> Result<(), GaveUp> {
-        if let Some(interrupt) = (self.interrupted)() {
+        if let Some(interrupt) = (self.interrupted)(self.stage) {
             return Err(GaveUp::Interrupted(interrupt));
         }
         if self.request.until.is_some_and(|until| Instant::now() >= until) {

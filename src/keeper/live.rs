@@ -72,7 +72,7 @@ impl Live {
 impl Keeper {
     pub(super) fn start(&mut self, acquired: Acquired, taker: Option<&Arc<Conversation>>) -> Next {
         let Acquired { lease, heirs, record, mut sayings } = acquired;
-        let heritage = Heritage { epoch: record.epoch, live: heirs.file().as_fd(), open_files: None };
+        let heritage = Heritage { epoch: record.epoch, live: heirs.file().as_fd() };
         let started = child::start(&self.options.command, &heritage);
         drop(heirs); // from now on only heirs hold it
         let tell = |sayings: &[Saying]| taker.into_iter().for_each(|taker| taker.say_all(sayings));

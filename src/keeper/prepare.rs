@@ -7,9 +7,9 @@ use super::acquire::Place;
 use super::control::Conversation;
 use super::options::Snapshot;
 use super::rules;
-use crate::lease::{self, Reading, Ticket};
+use crate::lease::{self, Directory, Reading, Ticket};
 use crate::snapshot::Plan;
-use crate::wire::{Facts, Saying};
+use crate::wire::Facts;
 
 /// A conversation has prepared this keeper. It counts as prepared until that ends; the ticket may be spent before.
 pub(super) struct Preparation {
@@ -28,30 +28,35 @@ impl Preparation {
         self.is_of(conversation) && self.ticket.is_some()
     }
 
+    /// The word of its ticket, until that is spent.
+    pub(super) fn ticket(&self) -> Option<&str> {
+        self.ticket.as_ref().map(Ticket::word)
+    }
+
     /// No lock, no ticket.
     pub(super) fn spend(&mut self) {
         self.ticket = None;
     }
 }
 
-/// Tries everything, lays the ticket; `before` is what the same conversation prepared before, whose ticket stays.
-pub(super) fn prepare(
-    place: &Place<'_>,
+/// Lays the ticket. One that the same conversation was given `before` stays, if it is not spent.
+pub(super) fn lay(
+    directory: &Directory,
     from: &Arc<Conversation>,
     service: &str,
     before: Option<Preparation>,
-) -> Result<(Preparation, Saying), String> {
-    let facts = facts(place, service)?;
+) -> Result<(Preparation, String), lease::Error> {
     let ticket = match before.and_then(|before| before.ticket) {
         Some(ticket) => ticket,
-        None => place.directory.lay_ticket().map_err(|error| error.to_string())?,
+        None => directory.lay_ticket()?,
     };
-    let ready = Saying::Ready { ticket: ticket.word().to_owned(), facts };
-    let preparation = Preparation { conversation: Arc::clone(from), ticket: Some(ticket), service: service.to_owned() };
-    Ok((preparation, ready))
+    let word = ticket.word().to_owned();
+    let conversation = Arc::clone(from);
+    Ok((Preparation { conversation, ticket: Some(ticket), service: service.to_owned() }, word))
 }
 
-fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
+/// Tries everything, and tells what budgets are made from.
+pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
     if let Some(own) = place.options.service.as_deref().filter(|own| *own != service) {
         return Err(format!("this keeper is of the service {own}, not {service}"));
     }

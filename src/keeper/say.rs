@@ -1,7 +1,5 @@
 //! Lines for people, on stderr. A log that blocks stops no handoff: the line is then lost.
 
-use std::io::Write;
-
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Writes one line.
@@ -12,6 +10,6 @@ pub(super) fn say(text: &str) {
     if poll(&mut ready, Some(&at_once)).is_ok_and(|count| count == 1) {
         // A pipe that is writable takes this much (PIPE_BUF) without blocking.
         let line: String = format!("lockgate-keep: {text}").chars().take(1000).chain(['\n']).collect();
-        let _gone = stderr.lock().write_all(line.as_bytes());
+        let _gone = rustix::io::write(&stderr, line.as_bytes());
     }
 }

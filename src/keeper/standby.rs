@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acquire::{Acquired, GaveUp, Interrupt, Place, Request};
+use super::acquire::{Acquired, GaveUp, Interrupt, Place, Request, Stage};
 use super::control::{Conversation, Event};
-use super::prepare;
+use super::prepare::{self, Preparation};
 use super::roles::{Keeper, Next, Role};
 use super::rules::{self, Asked, Standing};
 use super::say::say;
@@ -123,22 +123,23 @@ impl Keeper {
         }
     }
 
+    /// A newer conversation takes the place of an older one, whose end may not have been noticed yet.
     pub(super) fn prepare(&mut self, from: &Arc<Conversation>, handoff: &str, service: &str) {
-        if self.preparation.as_ref().is_some_and(|preparation| !preparation.is_of(from)) {
-            return from.refuse("this keeper is prepared by another conversation");
-        }
-        let kept = self.preparation.take();
-        let place = self.place(Some(service));
-        match prepare::prepare(&place, from, service, kept) {
-            Ok((preparation, ready)) => {
+        let facts = match prepare::facts(&self.place(None), service) {
+            Ok(facts) => facts,
+            Err(why) => return from.refuse(why),
+        };
+        let before = self.preparation.take().filter(|before| before.is_of(from));
+        match prepare::lay(&self.directory, from, service, before) {
+            Ok((preparation, ticket)) => {
                 self.preparation = Some(preparation);
-                self.board.show_prepared(true);
                 say(&format!("prepared for the handoff {handoff} of {service}"));
-                from.say(&ready);
+                self.board.show_prepared(true);
+                from.say(&Saying::Ready { ticket, facts });
             }
-            Err(why) => {
+            Err(error) => {
                 self.board.show_prepared(false);
-                from.refuse(why);
+                from.refuse(error.to_string());
             }
         }
     }
@@ -187,24 +188,32 @@ impl Keeper {
         request: Request,
         taker: Option<&Arc<Conversation>>,
     ) -> Result<Acquired, (GaveUp, YieldedTo)> {
-        self.board.show_role(Shown::Acquiring);
         let mut yielded_to = None;
         let mut ended = Vec::new();
         let service =
             self.preparation.as_ref().filter(|_| taker.is_some()).map(|preparation| preparation.service.clone());
-        let mut interrupted = || {
+        let own = self.preparation.as_ref().and_then(Preparation::ticket);
+        let mut interrupted = |stage| {
+            if stage == Stage::Locked {
+                self.board.show_role(Shown::Acquiring);
+            }
             while let Ok(event) = self.events.try_recv() {
                 match event {
                     Event::Signal(libc::SIGCHLD) => drop(child::reap()),
                     Event::Signal(signal) if self.is_stop(signal) => return Some(Interrupt::Stop),
                     Event::Signal(_) => {}
                     Event::Ended(conversation) => ended.push(conversation),
+                    // Not live, and nothing that anybody else could have.
+                    Event::Line(from, Verb::Yield { .. }) if stage == Stage::Waiting => {
+                        from.say(&Saying::Free { ms: 0 });
+                    }
                     Event::Line(from, Verb::Yield { ticket }) => {
-                        if self.directory.ticket_is_good(&ticket).is_ok_and(|good| good) {
+                        if own != Some(ticket.as_str()) && self.directory.ticket_is_good(&ticket).is_ok_and(|good| good)
+                        {
                             yielded_to = Some(from);
                             return Some(Interrupt::Yield);
                         }
-                        from.refuse("this ticket is not that of a living standby at this lease");
+                        from.refuse("this is not the ticket of a living standby at this lease");
                     }
                     Event::Line(from, Verb::Status {}) => drop(from),
                     Event::Line(

@@ -83,7 +83,6 @@ fn forged_repeated_and_late_lines_do_no_harm() {
     assert!(to.refused(Verb::Confirm { epoch: 1 }).contains("stands by"));
     let ticket = to.prepare();
     assert_eq!(to.prepare(), ticket, "prepared twice by the same conversation");
-    assert!(new.talk().refused(prepare("shop")).contains("another conversation"));
     assert!(new.talk().refused(Verb::Take { budget_ms: 1 }).contains("not prepared by this"));
     from.hand_over(&ticket);
     assert_eq!(from.ask(Verb::Yield { ticket: ticket.clone() }), Saying::Free { ms: 0 }, "yield again");
@@ -209,7 +208,7 @@ fn a_take_waits_for_the_lease_within_its_budget() {
     assert!(from.refused(Verb::Show { ticket }).contains("not the ticket"));
     let ticket = to.prepare();
     to.order(Verb::Take { budget_ms: 10_000 });
-    until("acquiring", || new.status().role == Role::Acquiring);
+    new.talk().until_it_takes();
     assert!(new.talk().refused(prepare("shop")).contains("acquiring"));
     from.hand_over(&ticket);
     assert!(matches!(to.hear(), Some(Saying::Leased { epoch: 2, .. })));
@@ -218,36 +217,69 @@ fn a_take_waits_for_the_lease_within_its_budget() {
 #[test]
 fn a_take_whose_conversation_is_gone_writes_no_epoch() {
     let home = Home::new();
-    let (old, mut new) = two(&home);
+    let (mut old, mut new) = two(&home);
     let mut to = new.talk();
     to.prepare();
     to.order(Verb::Take { budget_ms: 10_000 });
-    until("acquiring", || new.status().role == Role::Acquiring);
+    new.talk().until_it_takes();
     drop(to);
-    until("standing by", || new.status().role == Role::Standby);
-    assert_eq!(old.status().epoch, 1);
-    assert!(new.app_said().is_empty());
-    assert!(!new.status().prepared);
+    until("nobody to be prepared", || !new.status().prepared);
+    old.signal(libc::SIGTERM);
+    assert_eq!(old.ends(), 0);
+    // What it takes then it takes unasked.
+    new.app_says("up 2");
+    assert!(new.status().confirmed);
+}
+
+#[test]
+fn a_newer_conversation_takes_the_place_of_the_one_that_prepared() {
+    let home = Home::new();
+    let (old, new) = two(&home);
+    let (mut one, mut other) = (new.talk(), new.talk());
+    let first = one.prepare();
+    let second = other.prepare();
+    assert!(old.talk().refused(Verb::Show { ticket: first }).contains("not the ticket"));
+    assert_eq!(old.talk().ask(Verb::Show { ticket: second.clone() }), Saying::Ok {});
+    assert!(one.refused(Verb::Take { budget_ms: 1 }).contains("not prepared"));
+    drop(one);
+    assert_eq!(old.talk().ask(Verb::Show { ticket: second }), Saying::Ok {});
+}
+
+#[test]
+fn one_that_only_waits_for_the_lease_is_a_standby_and_has_nothing_to_yield() {
+    let home = Home::new();
+    let (_old, new) = two(&home);
+    let mut to = new.talk();
+    to.prepare();
+    to.order(Verb::Take { budget_ms: 10_000 });
+    new.talk().until_it_takes();
+    assert_eq!(new.status().role, Role::Standby);
+    assert_eq!(new.talk().ask(Verb::Yield { ticket: "any".into() }), Saying::Free { ms: 0 });
+    assert!(new.talk().refused(prepare("shop")).contains("acquiring"));
 }
 
 #[test]
 fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
     let home = Home::new();
-    let (old, mut new) = two(&home);
-    let (mut to, mut third) = (new.talk(), Keeper::of(&home.database()));
-    to.prepare();
-    to.order(Verb::Take { budget_ms: 10_000 });
-    until("acquiring", || new.status().role == Role::Acquiring);
-    // The ticket of its own conversation is the one that is laid.
-    let ticket = std::fs::read_to_string(home.lease().join("ticket")).unwrap().trim().to_owned();
-    assert!(new.talk().refused(Verb::Yield { ticket: "forged".into() }).contains("not that of"));
-    let mut other = new.talk();
-    assert_eq!(other.ask(Verb::Yield { ticket }), Saying::Stopping {});
-    assert_eq!(other.hear(), Some(Saying::Free { ms: 0 }));
-    assert!(matches!(to.hear(), Some(Saying::Held { .. })));
-    until("standing by", || new.status().role == Role::Standby);
-    assert_eq!(old.status().epoch, 1);
-    assert!(new.app_said().is_empty() && third.app_said().is_empty());
+    let mut first = Keeper::of(&home.database());
+    first.app_says("up 1");
+    first.signal(libc::SIGTERM);
+    assert_eq!(first.ends(), 0);
+    // It acquires unasked, and waits a second for this opener.
+    let open = std::fs::File::open(home.database()).unwrap();
+    let mut acquiring = Keeper::of(&home.database());
+    let mut standby = KeeperBuilder::of(&home.database()).option("--defer", "1h").start();
+    let mut to = standby.talk();
+    let ticket = to.prepare();
+    until("acquiring", || acquiring.status().role == Role::Acquiring);
+    let mut talk = acquiring.talk();
+    assert!(talk.refused(Verb::Yield { ticket: "forged".into() }).contains("not the ticket"));
+    assert_eq!(talk.ask(Verb::Yield { ticket }), Saying::Stopping {});
+    assert_eq!(talk.hear(), Some(Saying::Free { ms: 0 }));
+    drop(open);
+    assert!(matches!(to.take().0, Saying::Leased { epoch: 2, .. }));
+    standby.app_says("up 2");
+    assert!(acquiring.app_said().is_empty());
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn a_keeper_killed_while_it_only_waits_for_the_lease_frees_everything() {
     let mut to = new.talk();
     to.prepare();
     to.order(Verb::Take { budget_ms: 15_000 });
-    until("acquiring", || new.status().role == Role::Acquiring);
+    new.talk().until_it_takes();
     new.signal(libc::SIGKILL);
     new.ends();
     let mut third = Keeper::of(&home.database());

@@ -322,6 +322,12 @@ impl Talk {
         }
     }
 
+    /// Waits until a take of this keeper is under way, whether it has the lease yet or not.
+    #[track_caller]
+    pub(crate) fn until_it_takes(&mut self) {
+        until("a take", || self.refused(Verb::Confirm { epoch: 0 }).contains("acquiring"));
+    }
+
     /// Lets the holder yield, and waits until it has.
     #[track_caller]
     pub(crate) fn hand_over(&mut self, ticket: &str) -> u64 {
