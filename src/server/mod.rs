@@ -27,6 +27,7 @@ const CONTROL_THREADS: usize = 2;
 
 /// How long the answers of commands that a stop has ended may take on their way.
 const ANSWERS: Duration = Duration::from_millis(200);
+
 /// How long the last lines of the log may take.
 const FLUSH: Duration = Duration::from_secs(1);
 

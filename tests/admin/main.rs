@@ -5,4 +5,7 @@ mod cli;
 mod docs;
 mod proxy;
 mod run;
+mod stopping;
 mod unit;
+#[path = "../world/mod.rs"]
+mod world;

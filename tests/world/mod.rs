@@ -1,5 +1,5 @@
 //! The world that tests run in: an app, a proxy and its clients, on ports of their own, gone when they are dropped.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its part")]
 
 pub mod app;
 pub mod client;
