@@ -80,7 +80,7 @@ impl Corner {
         let mut all = vec!["run", "--detach", "--label", &label, "--name", &own];
         all.extend_from_slice(arguments);
         let id = docker(&all);
-        Container { id: id.chars().take(12).collect(), name: own }
+        Container { id: id.chars().take(12).collect() }
     }
 }
 
@@ -105,7 +105,6 @@ impl Drop for Corner {
 pub(crate) struct Container {
     /// The twelve digits that Kamal names it by.
     pub(crate) id: String,
-    name: String,
 }
 
 impl Container {

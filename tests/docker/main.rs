@@ -2,8 +2,12 @@
 //!
 //! Without a Docker engine these tests say that they were skipped; with `CI=true` that is a failure.
 
+#![cfg(feature = "demo")]
+
 mod engine;
+mod flow;
 mod image;
+mod kamal;
 mod scratch;
 
 use engine::Corner;
