@@ -25,8 +25,7 @@ const TOP: &[&str] = &[
     "target",
 ];
 
-/// The parts that `lockgate-keep` takes by `#[path]`, and all the crates they may name: it runs in every app's container.
-const KEEPER_PARTS: &[&str] = &["wire", "clock", "lease", "snapshot", "child", "keeper", "spec"];
+/// All the crates that parts in `lockgate-keep` may name: it runs in every app's container.
 const KEEPER_CRATES: &[&str] = &["libc", "rustix", "serde", "serde_json", "sha2", "thiserror"];
 
 /// What the core of the gate may not name: it decides and counts, and loom runs it with its own atomics.
@@ -77,15 +76,15 @@ fn the_drawing_of_the_floors_and_the_tree_name_the_same_parts() {
 #[test]
 fn the_keepers_parts_name_few_crates() {
     let crates = dependencies();
+    let parts = keepers_parts();
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| source.part().is_some_and(|part| KEEPER_PARTS.contains(&part))) {
+    for source in sources().iter().filter(|source| source.part().is_some_and(|part| parts.contains(part))) {
+        for (line, part) in source.parts_named().into_iter().filter(|(_, part)| !parts.contains(part)) {
+            wrong.push(format!("{}:{line}: names {part}", source.path.display()));
+        }
         for named in &source.paths {
             let root = named.root();
             if crates.contains(root) && !KEEPER_CRATES.contains(&root) {
-                wrong.push(format!("{}:{}: names {}", source.path.display(), named.line, named.segments.join("::")));
-            }
-            let part = (root == "crate").then(|| named.segments.get(1)).flatten();
-            if part.is_some_and(|part| part.starts_with(char::is_lowercase) && !KEEPER_PARTS.contains(&part.as_str())) {
                 wrong.push(format!("{}:{}: names {}", source.path.display(), named.line, named.segments.join("::")));
             }
         }
@@ -164,15 +163,19 @@ fn floors() -> BTreeMap<String, u32> {
     floors
 }
 
-/// The crates of Cargo.toml, as paths name them.
+/// The parts that `lockgate-keep` takes by `#[path]`.
+fn keepers_parts() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join("src/bin/lockgate-keep.rs")).expect("src/bin/lockgate-keep.rs");
+    let named = text.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    named.map(str::to_owned).collect()
+}
+
+/// The crates that are linked, as paths name them.
 fn dependencies() -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
     let manifest: toml::Table = toml::from_str(&text).expect("Cargo.toml is TOML");
-    ["dependencies", "dev-dependencies"]
-        .iter()
-        .filter_map(|table| manifest.get(*table)?.as_table())
-        .flat_map(|table| table.keys().map(|name| name.replace('-', "_")))
-        .collect()
+    let table = manifest["dependencies"].as_table().expect("a table");
+    table.keys().map(|name| name.replace('-', "_")).collect()
 }
 
 /// A file of `src/`, and what it names.
