@@ -12,12 +12,12 @@ fn the_static_keeper_runs_an_app_in_an_image_from_scratch() {
     let Some(corner) = Corner::open("the keeper from scratch") else { return };
     let root = Root::scratch();
     root.binary(&static_keeper().display().to_string(), "lockgate-keep");
-    root.binary(&busybox(), "app");
+    root.binary(&busybox(), "busybox");
     root.file("www/up", "fine\n");
     let image = corner.image(
         "scratch",
         &root.archive(),
-        &[r#"ENTRYPOINT ["/lockgate-keep", "--database=/storage/app.sqlite3", "--", "/app"]"#.to_owned()],
+        &[r#"ENTRYPOINT ["/lockgate-keep", "--database=/storage/app.sqlite3", "--", "/busybox"]"#.to_owned()],
     );
     let storage = corner.volume("storage");
     let mount = format!("{storage}:/storage");
