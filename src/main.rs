@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // `keep` and `demo` read their own arguments; all else is the command line's.
     let mut args = std::env::args_os();
     let word = args.nth(1);
     match word.as_deref().and_then(|word| word.to_str()) {

@@ -53,30 +53,14 @@ impl From<crate::control::Failure> for Failed {
 /// Runs the command that the arguments name; the first is the program's own name, and what errors call it.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let program = args.next().map_or_else(|| "lockgate".into(), |name| base_name(&name));
-    let raw: Vec<OsString> = args.collect();
-    if let Some(code) = hand_over(&raw) {
-        return code;
-    }
     paths::create_data_dir(&paths::data_dir(&paths::process_env));
-    let args: Vec<String> = raw.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     match dispatch(&program, &args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             complain(&failed);
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The commands that read their own arguments.
-fn hand_over(raw: &[OsString]) -> Option<ExitCode> {
-    let (first, rest) = raw.split_first()?;
-    let rest = rest.iter().cloned();
-    match first.to_str()? {
-        "keep" => Some(crate::keeper::main(rest)),
-        #[cfg(feature = "demo")]
-        "demo" => Some(crate::demo::main(rest)),
-        _ => None,
     }
 }
 
