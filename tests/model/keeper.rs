@@ -67,16 +67,15 @@ impl World {
 
     fn prepare(&mut self, name: Name, late: bool) {
         let others = self.names().any(|other| other != name && self.keeper(other).ticket);
-        if self.keeper(name).role != Role::Standby || others {
+        let keeper = self.keeper(name);
+        let another = if late { &keeper.talk } else { &keeper.late };
+        let taken = others || another.as_ref().is_some_and(|talk| talk.prepared);
+        if keeper.role != Role::Standby || taken {
             return self.answer(name, late, Answer::Refused);
         }
         let word = self.unused_word();
         self.directory.ticket = Some((word, name));
-        let keeper = self.keeper_mut(name);
-        keeper.ticket = true;
-        for talk in [&mut keeper.talk, &mut keeper.late].into_iter().flatten() {
-            talk.prepared = false;
-        }
+        self.keeper_mut(name).ticket = true;
         self.talk_mut(name, late).prepared = true;
         self.answer(name, late, Answer::Ready(word));
     }

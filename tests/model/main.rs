@@ -1,7 +1,7 @@
 //! The handoff under a model checker: the very machine of the proxy, with keepers, lease directory, Docker, Kamal and
 //! connections that break, over the whole reachable space with bounded faults.
 //!
-//! `LOCKGATE_MODEL=full` explores more faults and three keepers (minutes, gigabytes).
+//! `LOCKGATE_MODEL=full` explores more faults and deploys (minutes, gigabytes).
 
 mod checks;
 mod graph;

@@ -57,8 +57,13 @@ fn say(turn: &mut Turn<'_>, epoch: u64, then: Then) -> State {
 pub(super) fn step(turn: &mut Turn<'_>, mut confirm: Confirm, event: Event) -> State {
     match event {
         Event::Said(Side::New, Saying::Confirmed { epoch }) if epoch == confirm.epoch => go_on(turn, &confirm.then),
-        Event::Said(Side::New, Saying::Refused { .. } | Saying::Exited { .. }) if confirm.asking == Asking::Answer => {
+        Event::Said(Side::New, Saying::Exited { .. }) if confirm.asking == Asking::Answer => {
             turn.act(Action::Say(Side::New, Verb::Status {}));
+            State::Confirm(Confirm { asking: Asking::Status, ..confirm })
+        }
+        // What it refuses now it may refuse again: not at once.
+        Event::Said(Side::New, Saying::Refused { .. }) if confirm.asking == Asking::Answer => {
+            turn.again();
             State::Confirm(Confirm { asking: Asking::Status, ..confirm })
         }
         Event::Said(Side::New, Saying::Status(status)) if confirm.asking == Asking::Status => {
