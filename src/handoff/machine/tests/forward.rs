@@ -202,6 +202,14 @@ fn a_lost_confirm_is_said_again() {
 }
 
 #[test]
+fn a_confirmation_that_is_refused_is_asked_about_a_little_later() {
+    let mut led = Led::until(Phase::Confirm);
+    led.on(refused(Side::New));
+    assert!(matches!(led.did.as_slice(), [Action::Wake(Timer::Again, _)]), "not in a busy loop: {:?}", led.did);
+    assert!(led.on(expired(Timer::Again)).says(Side::New, &Verb::Status {}));
+}
+
+#[test]
 fn a_late_event_means_nothing_once_it_is_over() {
     let mut led = Led::until(Phase::Confirm);
     led.on(Event::Said(Side::New, Saying::Confirmed { epoch: 8 })).on(Event::Released);
