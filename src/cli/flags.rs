@@ -243,34 +243,33 @@ fn parse_csv(text: &str) -> Result<Vec<String>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let line = text.lines().next().unwrap_or_default();
     let error = |at: usize, why: &str| format!("parse error on line 1, column {}: {why}", at + 1);
+    let quoting = "extraneous or missing \" in quoted-field";
     let mut fields = Vec::new();
     let mut at = 0;
     loop {
-        let rest = line.get(at..).unwrap_or_default();
+        let rest = text.get(at..).unwrap_or_default();
         let (field, used) = match rest.strip_prefix('"') {
             None => bare_field(rest).map_err(|quote| error(at + quote, "bare \" in non-quoted-field"))?,
             Some(quoted) => match quoted_field(quoted) {
                 Quoted::Field(field, used) => (field, used + 1),
-                Quoted::Extraneous(quote) => {
-                    return Err(error(at + 1 + quote, "extraneous or missing \" in quoted-field"));
-                }
-                Quoted::Open => return Err(error(line.len(), "extraneous or missing \" in quoted-field")),
+                Quoted::Extraneous(quote) => return Err(error(at + 1 + quote, quoting)),
+                Quoted::Open => return Err(error(text.len(), quoting)),
             },
         };
         fields.push(field);
         at += used;
-        if line.get(at..).is_none_or(str::is_empty) {
+        if text.as_bytes().get(at) != Some(&b',') {
             return Ok(fields);
         }
-        at += 1; // the comma
+        at += 1;
     }
 }
 
-/// The field up to the next comma; the place of a quote that must not stand there.
+/// The field up to the next comma or line's end; the place of a quote that must not stand there.
 fn bare_field(rest: &str) -> Result<(String, usize), usize> {
-    let field = rest.split(',').next().unwrap_or_default();
+    let line = rest.lines().next().unwrap_or_default();
+    let field = line.split(',').next().unwrap_or_default();
     match field.find('"') {
         Some(quote) => Err(quote),
         None => Ok((field.to_owned(), field.len())),
@@ -299,7 +298,7 @@ fn quoted_field(rest: &str) -> Quoted {
                 field.push('"');
                 at += 1;
             }
-            None | Some(b',') => return Quoted::Field(field, at),
+            None | Some(b',' | b'\r' | b'\n') => return Quoted::Field(field, at),
             Some(_) => return Quoted::Extraneous(at - 1),
         }
     }
@@ -307,6 +306,8 @@ fn quoted_field(rest: &str) -> Quoted {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     fn flags() -> Vec<Flag> {
@@ -350,6 +351,7 @@ mod tests {
         assert_eq!(list(&["--target", "a,\"b,c\""]).unwrap(), ["a", "b,c"]);
         assert_eq!(list(&["--target", "\"a\"\"b\""]).unwrap(), ["a\"b"]);
         assert_eq!(list(&["--target", "é, x "]).unwrap(), ["é", " x "]);
+        assert_eq!(list(&["--target", "a\nb"]).unwrap(), ["a"], "one record");
         assert!(parsed(&["--target="]).unwrap().given("target"));
         assert_eq!(
             list(&["--target", "a\"b"]).unwrap_err(),
@@ -357,6 +359,27 @@ mod tests {
              non-quoted-field"
         );
         assert!(list(&["--target", "\"a"]).unwrap_err().ends_with("extraneous or missing \" in quoted-field"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_list_can_be_given_as_one_record(
+            fields in proptest::collection::vec("[a-c\",é\n ]{0,4}", 1..5)
+                .prop_filter("nothing at all is no element", |fields| *fields != [""]),
+        ) {
+            let quoted: Vec<String> = fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
+            proptest::prop_assert_eq!(parse_csv(&quoted.join(",")), Ok(fields));
+        }
+
+        #[test]
+        fn no_text_makes_the_parsers_fall(text in ".{0,12}") {
+            let _ = (parse_csv(&text), parse_int(&text));
+        }
+
+        #[test]
+        fn every_number_is_read_back(number: i64) {
+            proptest::prop_assert_eq!(parse_int(&number.to_string()), Ok(number));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) fn status(parsed: Parsed) -> Result<(), Failed> {
         print(&json(&chosen)?);
         return Ok(());
     }
-    let header = ["SERVICE", "STATE", "GATE", "HELD", "WAIT", "IN FLIGHT", "EPOCH", "TARGET"];
+    let header = ["SERVICE", "STATE", "GATE", "HELD", "WAIT", "IN FLIGHT", "EPOCH", "KEEPER", "TARGET"];
     print(&table(&header, &chosen.iter().map(row).collect::<Vec<_>>()));
     for service in chosen.iter().filter(|service| !service.note.is_empty()) {
         print(&format!("{}: {}\n", service.service, service.note));
@@ -44,6 +44,7 @@ fn row(service: &ServiceStatus) -> Vec<String> {
         if service.held == 0 { "-".into() } else { millis(service.longest_wait_ms as f64) },
         service.in_flight.to_string(),
         or_dash(service.epoch.map(|epoch| epoch.to_string()).unwrap_or_default()),
+        or_dash(service.keeper.clone().unwrap_or_default()),
         service.targets.join(","),
     ]
 }

@@ -103,6 +103,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_name_survives_the_way_through_a_url(name in ".{0,12}") {
+            proptest::prop_assert_eq!(unescape_name(&crate::spec::escape_name(&name)), Some(name));
+        }
+    }
+
     #[test]
     fn header_names_are_written_as_go_does() {
         assert_eq!(canonical_header("x-REQUEST-id"), "X-Request-Id");

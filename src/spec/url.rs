@@ -101,6 +101,13 @@ fn check_escapes(text: &str) -> Result<(), String> {
 mod tests {
     use super::check_on_demand;
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_fall(url in "[a-z:/@\\[\\]%0-9?é ]{0,16}") {
+            let _ = check_on_demand(&url);
+        }
+    }
+
     #[test]
     fn takes_paths_and_absolute_urls() {
         for url in ["/x", "/x?t=a", "http://e/c", "https://e/c", "HTTP://e:80", "http://[::1]:80/x", "http://u@e/%41"] {
