@@ -368,7 +368,10 @@ mod tests {
 
     #[test]
     fn a_row_written_in_the_background_shows_that_its_app_lived_on() {
-        finds(|evidence| drop(evidence.ticks.insert("a".to_owned(), 230)), "two versions were live together");
+        let lives_on = |evidence: &mut Evidence| {
+            evidence.ticks.insert("a".to_owned(), 230);
+        };
+        finds(lives_on, "two versions were live together");
     }
 
     #[test]

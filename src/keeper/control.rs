@@ -142,6 +142,9 @@ impl PartialEq for Conversation {
 }
 
 /// What every connection needs.
+/// The conversations that are open, by number.
+type Inside = Vec<(u64, Arc<Conversation>)>;
+
 pub(super) struct Door {
     pub(super) board: Arc<Board>,
     pub(super) token: Option<String>,
@@ -151,7 +154,7 @@ pub(super) struct Door {
 impl Door {
     fn receive(self, listener: &TcpListener) {
         let door = Arc::new(self);
-        let inside: Arc<Mutex<Vec<(u64, Arc<Conversation>)>>> = Arc::default();
+        let inside: Arc<Mutex<Inside>> = Arc::default();
         let count = AtomicU64::new(0);
         loop {
             let stream = match listener.accept() {
@@ -261,7 +264,7 @@ fn read_line(
         let room = (MAX_LINE + 1).saturating_sub(line.len());
         // One buffer at a time, so that the time is looked at between two of them.
         let available = match lines.fill_buf() {
-            Ok(bytes) if bytes.is_empty() => return Ok(None),
+            Ok([]) => return Ok(None),
             Ok(bytes) => bytes.len().min(room),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return Ok(None),

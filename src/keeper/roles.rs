@@ -47,6 +47,7 @@ pub(super) enum Role {
 }
 
 /// What comes after an event.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, and is moved a few times in a deploy")]
 pub(super) enum Next {
     /// Go on in this role.
     Go(Role),

@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(loaded.services.len(), 1);
         let (bad, why) = &loaded.bad[0];
         assert!(why.contains("invalid type"), "{why}");
-        assert!(saved_again(&loaded.services, &[bad.clone()]).contains(r#""name":"broken""#));
+        assert!(saved_again(&loaded.services, std::slice::from_ref(bad)).contains(r#""name":"broken""#));
     }
 
     #[test]

@@ -46,7 +46,7 @@ async fn a_target_that_never_gets_healthy_fails_in_the_contracts_words_and_chang
     assert!(failure.hints[0].ends_with("unexpected status (500)"), "{:?}", failure.hints);
     assert!(failure.hints.iter().any(|hint| hint.contains("no keeper was found at 127.0.0.1:8647")));
     assert_eq!(failure.kind, FailureKind::App);
-    assert_eq!(world.status().targets, [good.address.clone()]);
+    assert_eq!(world.status().targets, std::slice::from_ref(&good.address));
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn one_deploy_at_a_time_the_next_waits_or_fails_as_it_asked() {
     dead.start().await;
     world.deploy(deploy(&app.address)).await.unwrap();
     assert!(slow.await.unwrap().is_ok());
-    assert_eq!(world.status().targets, [app.address.clone()]);
+    assert_eq!(world.status().targets, std::slice::from_ref(&app.address));
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn a_successor_that_is_lost_at_take_gives_way_to_the_old_one() {
     let (world, old, new) = kept(Fault::BreaksAtTake, 200).await;
     world.deploy(deploy_of(&new)).await.unwrap_err();
     until("the gate is open on the old one", || world.status().closed.is_empty() && old.app.is_live()).await;
-    assert_eq!(world.status().targets, [old.app.address.clone()]);
+    assert_eq!(world.status().targets, std::slice::from_ref(&old.app.address));
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn after_a_restart_requests_are_held_until_a_keeper_says_who_is_live() {
     world.restart().await;
     assert_eq!(world.status().closed, ["unavailable"]);
     until("the gate is open", || world.status().closed.is_empty()).await;
-    assert_eq!(world.status().targets, [new.app.address.clone()]);
+    assert_eq!(world.status().targets, std::slice::from_ref(&new.app.address));
     assert!(!old.app.is_live());
 }
 

@@ -64,6 +64,7 @@ struct Request {
 
 /// Requests in a list, and loops over all of them.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "reasons are a set")]
 struct Model {
     now: u64,
     arrivals: usize,

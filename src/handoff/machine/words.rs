@@ -12,6 +12,7 @@ pub type Word = Arc<str>;
 
 /// What one handoff is to do; it does not change on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Plan {
     /// Why it runs.
     pub aim: Aim,

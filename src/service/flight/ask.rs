@@ -44,6 +44,7 @@ pub enum Rule {
 
 /// A request in flight, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct InFlight {
     /// Its method.
     pub method: Method,
