@@ -1,5 +1,7 @@
 //! Holds the floors of `docs/architecture.md`: reads that drawing, then every path that `src/` names.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

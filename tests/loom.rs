@@ -1,6 +1,7 @@
 //! The gate's core in every order in which a few threads can meet in it (within a bound of preemptions). A wake-up
 //! that is lost shows as a deadlock, which loom reports. No `--cfg`: the core is taken in with loom's parts.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 #![expect(clippy::duplicate_mod, reason = "the core is taken in twice: with a right and with a careless counter")]
 
 #[expect(dead_code, unreachable_pub, reason = "the core is made for the library")]

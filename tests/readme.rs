@@ -1,5 +1,7 @@
 //! What README.md tells people to type is there: commands, their flags, files.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -2,6 +2,7 @@
 //!
 //! Without a Docker engine these tests say that they were skipped; with `CI=true` that is a failure.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 #![cfg(feature = "demo")]
 
 mod engine;

@@ -1,5 +1,7 @@
 //! Handoffs end to end: a real proxy, real keepers, a real app on a real SQLite file, real signals.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
+
 mod faults;
 mod good;
 mod kills;

@@ -1,5 +1,7 @@
 //! The proxy over the wire: real processes, raw sockets.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
+
 #[path = "../world/mod.rs"]
 mod world;
 

@@ -1,5 +1,7 @@
 //! The keeper, as real processes with real databases.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
+
 #[path = "../world/keeper.rs"]
 mod world;
 

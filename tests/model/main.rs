@@ -3,6 +3,8 @@
 //!
 //! `LOCKGATE_MODEL=full` explores more faults and deploys (minutes, gigabytes).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
+
 mod checks;
 mod graph;
 mod keeper;
@@ -19,6 +21,7 @@ use world::{Directory, Kamal, Keeper, Name, Node, Proxy, Role, World};
 
 /// What the protocol demands; each can be switched off to see what it is for.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a step that can be switched off")]
 pub(crate) struct Rules {
     /// A keeper that yields waits until its app has exited.
     pub(crate) wait_for_exit: bool,
