@@ -7,3 +7,6 @@ mod slab;
 
 pub use ask::{Flights, InFlight, Rule, Scope, Worker};
 pub use entry::{Answer, Broken, Cut, Flight, Launch};
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
-    #[error("lookup {host}: {source}")]
+    #[error("dial tcp: lookup {host}: {}", reason(source))]
     Lookup {
         /// The name.
         host: String,
@@ -28,7 +28,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// Refused, unreachable and the like: the last address's reason.
-    #[error("dial tcp {address}: {source}")]
+    #[error("dial tcp {address}: connect: {}", reason(source))]
     Dial {
         /// Which address, or the target where none was tried.
         address: String,
@@ -41,6 +41,12 @@ pub enum ConnectError {
         /// Which target.
         address: String,
     },
+}
+
+/// The system's words as Go has them: `connection refused`.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 /// Opens a connection, with `TCP_NODELAY` and keep-alive. Cancel-safe.

@@ -170,7 +170,84 @@ fn join_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::join_path;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use super::{join_path, probe};
+    use crate::spec::{HealthCheck, Target};
+
+    /// Gives these answers, one a connection, and tells what it was asked; then it keeps silent.
+    fn app(answers: &'static [&'static str]) -> (Target, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let (tell, asked) = channel();
+        std::thread::spawn(move || {
+            let mut answers = answers.iter();
+            let mut silent = Vec::new();
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut stream = BufReader::new(stream);
+                let lines: Vec<String> =
+                    (&mut stream).lines().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
+                match answers.next() {
+                    Some(answer) => stream.get_mut().write_all(answer.as_bytes()).unwrap(),
+                    None => silent.push(stream),
+                }
+                tell.send(lines.join("\n").to_lowercase()).ok();
+            }
+        });
+        (target, asked)
+    }
+
+    fn ask(target: &Target, check: &HealthCheck) -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(probe(target, check)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn any_2xx_is_healthy_and_the_request_is_the_contracts() {
+        let (target, asked) = app(&["HTTP/1.1 204 No Content\r\n\r\n"]);
+        assert_eq!(ask(&target, &HealthCheck::default()), Ok(()));
+        let asked = asked.recv().unwrap();
+        let host = format!("host: {target}");
+        for line in ["get /up http/1.1", &host, "user-agent: kamal-proxy", "accept-encoding: gzip"] {
+            assert!(asked.lines().any(|asked| asked == line), "{line} in {asked}");
+        }
+    }
+
+    #[test]
+    fn the_reason_is_told_in_the_contracts_words() {
+        let (target, _asked) = app(&["HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"]);
+        let check = HealthCheck { timeout: Duration::from_millis(200), ..HealthCheck::default() };
+        assert_eq!(ask(&target, &check), Err("unexpected status (500)".into()));
+        assert_eq!(ask(&target, &check), Err("request timed out".into()));
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let refused = ask(&Target::parse(&free.to_string()).unwrap(), &check);
+        assert_eq!(refused, Err(format!("dial tcp {free}: connect: connection refused")));
+    }
+
+    #[test]
+    fn redirects_are_followed_with_the_host_that_was_asked_for() {
+        let (target, asked) = app(&[
+            "HTTP/1.1 302 Found\r\nLocation: /elsewhere?x\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ]);
+        let check = HealthCheck { host: "shop.test".into(), ..HealthCheck::default() };
+        assert_eq!(ask(&target, &check), Ok(()));
+        assert!(asked.recv().unwrap().contains("host: shop.test"));
+        let second = asked.recv().unwrap();
+        assert!(second.starts_with("get /elsewhere?x ") && second.contains("host: shop.test"), "{second}");
+        assert!(second.contains("referer: http://shop.test/up"), "{second}");
+    }
+
+    #[test]
+    fn a_circle_of_redirects_ends() {
+        const AROUND: &str = "HTTP/1.1 302 Found\r\nLocation: /up\r\nContent-Length: 0\r\n\r\n";
+        let (target, asked) = app(&[AROUND; 20]);
+        assert_eq!(ask(&target, &HealthCheck::default()), Err("stopped after 10 redirects".into()));
+        assert_eq!(asked.try_iter().count(), 11);
+    }
 
     #[test]
     fn joins_the_health_path_as_go_does() {

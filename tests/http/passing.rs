@@ -1,7 +1,7 @@
 //! Requests and answers go through as they are.
 
 use crate::world::app::polite;
-use crate::world::{Then, shop};
+use crate::world::{Then, shop, until};
 
 #[test]
 fn a_connection_serves_one_request_after_the_other() {
@@ -160,4 +160,19 @@ fn an_error_of_the_app_is_passed_on_as_it_is() {
     });
     let answer = proxy.client().get("/");
     assert_eq!((answer.status, answer.text().as_str(), answer.header("retry-after")), (503, "tired", None));
+}
+
+#[test]
+fn a_slow_reader_does_not_keep_its_permit() {
+    const SIZE: usize = 1 << 20;
+    let (proxy, _app) = shop(|turn| {
+        turn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
+        turn.send(vec![b'x'; SIZE]);
+        Then::Keep
+    });
+    let mut client = proxy.client();
+    client.ask("/");
+    assert_eq!(client.head().unwrap().status, 200);
+    until("the permit", || proxy.status("shop")["in_flight"] == 0);
+    assert_eq!(client.read(SIZE).len(), SIZE);
 }

@@ -74,10 +74,17 @@ impl Proxy {
         Client::connect(self.port)
     }
 
+    /// A service as `status` shows it.
+    #[track_caller]
+    pub fn status(&self, service: &str) -> Value {
+        let all: Value = serde_json::from_str(&self.must(&["status", service, "--json"])).unwrap();
+        all[0].clone()
+    }
+
     /// How many requests of a service are held now.
+    #[track_caller]
     pub fn held(&self, service: &str) -> u64 {
-        let status: Value = serde_json::from_str(&self.must(&["status", service, "--json"])).unwrap();
-        status[0]["held"].as_u64().unwrap_or_else(|| panic!("no number of held requests: {status}"))
+        self.status(service)["held"].as_u64().expect("a number")
     }
 
     /// Waits until so many requests are held.

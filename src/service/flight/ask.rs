@@ -100,7 +100,7 @@ impl Flights {
         self.ask(|answer| Ask::Cut(scope, rule, answer)).await.into_iter().sum()
     }
 
-    /// Closes the idle connections to these targets (their ids); has been done by all workers when this returns.
+    /// Closes the idle connections to these targets (their ids); all workers have done so when this returns.
     pub async fn close_idle(&self, targets: &[u64]) {
         self.ask(|answer| Ask::CloseIdle(targets.to_vec(), answer)).await;
     }
@@ -130,7 +130,7 @@ impl Worker {
         loop {
             tokio::select! {
                 ask = self.asks.recv() => match ask {
-                    Some(ask) => reply(ask),
+                    Some(ask) => reply(ask).await,
                     None => return,
                 },
                 () = tick() => {}
@@ -148,7 +148,7 @@ async fn tick() {
     tokio::time::sleep(TICK).await;
 }
 
-fn reply(ask: Ask) {
+async fn reply(ask: Ask) {
     // Who asked may have left meanwhile.
     match ask {
         Ask::Survey(scope, answer) => {
@@ -159,6 +159,8 @@ fn reply(ask: Ask) {
         }
         Ask::CloseIdle(targets, answer) => {
             targets.into_iter().for_each(upstream::close_idle);
+            // The connections' tasks are awake now: each closes its socket before it is this one's turn again.
+            tokio::task::yield_now().await;
             let _ = answer.send(());
         }
     }
