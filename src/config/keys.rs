@@ -51,6 +51,7 @@ pub const KEYS: &[Key] = &[
     of_service("on-busy", Kind::Text, "wait or fail: what a deploy does while another runs"),
     of_service("handoff", Kind::Text, "auto, overlap, drain or exclusive"),
     of_service("keeper", Kind::Text, "host:port of the new target's keeper"),
+    of_service("keeper-token-file", Kind::Text, "file with the token that keepers require on every line"),
 ];
 
 /// The setting of that name.

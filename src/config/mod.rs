@@ -73,6 +73,8 @@ pub struct ServiceSettings {
     pub handoff: Handoff,
     /// Where the new target's keeper listens; none = the target's host at the default port.
     pub keeper: Option<Target>,
+    /// A file with the token that keepers require on every line; none = they require none.
+    pub keeper_token_file: Option<PathBuf>,
 }
 
 impl Default for ServiceSettings {
@@ -87,6 +89,7 @@ impl Default for ServiceSettings {
             on_busy: OnBusy::Wait,
             handoff: Handoff::Auto,
             keeper: None,
+            keeper_token_file: None,
         }
     }
 }
@@ -165,6 +168,7 @@ impl ServiceSettings {
             on_busy: reader.take("on-busy", base.on_busy)?,
             handoff: reader.take("handoff", base.handoff)?,
             keeper: reader.take("keeper", base.keeper.clone())?,
+            keeper_token_file: reader.take("keeper-token-file", base.keeper_token_file.clone())?,
         };
         match read.fault() {
             Some((key, or, text)) => Err(reader.complain(key, or, text)),

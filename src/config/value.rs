@@ -1,6 +1,7 @@
 //! How one setting's value is read: typed in the file, as text in the environment and in flags.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::spec::{self, Handoff, OnBusy, OnDrainTimeout, Target, parse_duration};
@@ -146,6 +147,13 @@ impl Value for Option<Target> {
             return Ok(None);
         }
         Target::parse(text).map(Some).map_err(|_| raw.wrong("host:port"))
+    }
+}
+
+impl Value for Option<PathBuf> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let text = raw.text("a path")?;
+        Ok((!text.is_empty()).then(|| text.into()))
     }
 }
 

@@ -35,7 +35,11 @@ impl Control {
             "Deploying"
         );
         let settings = self.settings.for_service(&deploy.service).clone();
+        let token = keeper_token(&settings)?;
         let on_busy = if deploy.on_busy == OnBusy::Fail { OnBusy::Fail } else { settings.on_busy };
+        // Who follows only looks for somebody live: a deploy need not wait for that.
+        let follows = self.entry(&deploy.service).is_some_and(|entry| entry.stop_following());
+        let on_busy = if follows { OnBusy::Wait } else { on_busy };
         let Some(_turn) = self.turns.take(&deploy.service, on_busy).await else {
             let busy = Failure::new(FailureKind::Conflict, "another deploy of this service is under way");
             return Err(busy.hint("--on-busy=wait waits for its turn"));
@@ -46,6 +50,7 @@ impl Control {
         let entry = self.entry(&deploy.service).unwrap_or_else(|| Entry::new(first_service(&deploy, &settings)));
         entry.service.gate.set_limits(gate_limits(&settings, &deploy));
         let mut job = self.deploy_job(&deploy, &settings, &entry);
+        job.sides.token = token;
         let mut watcher = Deploying { control: &self, deploy: &deploy, entry: &entry, progress, began: Instant::now() };
         let report = self.lead(&mut job, &mut watcher, &entry).await;
         let answer = answer(&deploy, &entry, &job, report);
@@ -186,6 +191,14 @@ impl Control {
     }
 }
 
+/// What keepers require on every line, if they do.
+pub(super) fn keeper_token(settings: &ServiceSettings) -> Result<Option<String>, Failure> {
+    let Some(path) = &settings.keeper_token_file else { return Ok(None) };
+    let token = std::fs::read_to_string(path)
+        .map_err(|error| Failure::internal(format!("reading the keepers' token from {}: {error}", path.display())))?;
+    Ok(Some(token.trim().to_owned()))
+}
+
 pub(super) fn places(deploy: &Deploy) -> Places {
     Places { hosts: deploy.options.hosts.clone(), prefixes: deploy.options.path_prefixes.clone() }
 }
@@ -217,8 +230,10 @@ fn is_loopback(host: &str) -> bool {
 
 fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<Outcome, Failure> {
     let mut warnings = report.record.warnings;
-    if report.record.cut > 0 {
-        warnings.push(format!("{} requests were cut when the time to drain was over", report.record.cut));
+    match report.record.cut {
+        0 => {}
+        1 => warnings.push("1 request was cut when the time to drain was over".into()),
+        cut => warnings.push(format!("{cut} requests were cut when the time to drain was over")),
     }
     if report.outcome != machine::Outcome::Done {
         let mut failure = failure(deploy, job, &report.outcome);

@@ -85,6 +85,15 @@ impl Entry {
         gate.set_limits(Limits { max_held: 0, max_hold: Duration::ZERO, ..Limits::default() });
     }
 
+    /// Ends what a follower is doing, unless it has changed something already. Says whether one is at work.
+    pub(super) fn stop_following(&self) -> bool {
+        let followed = self.now().followed;
+        if followed {
+            self.signal(Event::Abort);
+        }
+        followed
+    }
+
     pub(super) fn status(&self) -> ServiceStatus {
         let (service, view, now) = (&self.service, self.service.gate.view(), self.now());
         let options = service.options.load();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::deploy::keeper_token;
 use super::entry::Entry;
 use super::{Control, FOLLOW};
 use crate::handoff::budget;
@@ -82,6 +83,7 @@ impl Control {
         };
         let (Some(sides), epoch) = (sides, epoch.map(|status| status.epoch)) else { return false };
         let mut job = self.follow_job(entry, aim, sides);
+        job.sides.token = keeper_token(self.settings.for_service(&entry.service.name)).ok().flatten();
         let mut watcher = Following { control: self, entry };
         let report = self.lead(&mut job, &mut watcher, entry).await;
         if let Outcome::GivenUp(reason) = report.outcome {

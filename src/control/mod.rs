@@ -131,8 +131,9 @@ impl Control {
         self.stopping.send_replace(true);
         let entries: Vec<_> = self.entries().values().cloned().collect();
         for entry in &entries {
-            entry.signal(Event::Shutdown);
+            // In this order: who is held is answered before a handoff that gives up would let it go.
             entry.turn_away();
+            entry.signal(Event::Shutdown);
         }
         let ended = async {
             let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));

@@ -96,6 +96,43 @@ fn a_keeper_of_another_service_is_named() {
 }
 
 #[test]
+fn an_unhealthy_holder_that_is_followed_does_not_keep_the_next_deploy_waiting() {
+    let (mut world, live) = World::with_shop();
+    drop(live);
+    let sick = Shop::version(2).plan("never-healthy").keep("--defer=0s").start(&world);
+    sick.says("holds the lease, epoch 2, confirmed");
+    std::fs::write(
+        world.home.path().join(".config/kamal-proxy/kamal-proxy.state"),
+        world.state().replace(&world.keeper(), &sick.control),
+    )
+    .unwrap();
+    world.crash();
+    until("it is followed", || world.status()["phase"] == "preflight");
+    let began = std::time::Instant::now();
+    let next = Shop::version(3).start(&world);
+    world.deploy(&next, &["--on-busy=fail"]).succeeds();
+    assert!(began.elapsed() < std::time::Duration::from_secs(15));
+    world.serves(&next);
+}
+
+#[test]
+fn keepers_that_want_a_token_are_given_it() {
+    let mut world = World::new();
+    let token = world.home.path().join("token");
+    std::fs::write(&token, "a word\n").unwrap();
+    let option = format!("--token-file={}", token.display());
+    let live = Shop::version(1).keep(&option).start(&world);
+    live.says("holds the lease");
+    world.deploy(&live, &[]).succeeds();
+    let next = Shop::version(2).keep(&option).start(&world);
+    let said = world.deploy(&next, &[]);
+    assert!(said.code == 1 && said.err.contains("this keeper wants its token"), "{said:?}");
+    world.crash_and_set("LOCKGATE_KEEPER_TOKEN_FILE", &token.display().to_string());
+    world.serves(&live);
+    world.deploy(&next, &[]).succeeds();
+}
+
+#[test]
 fn a_frozen_holder_fails_the_deploy_and_serves_again_when_it_thaws() {
     let (world, live) = World::with_shop();
     let next = Shop::version(2).start(&world);
@@ -147,7 +184,7 @@ fn a_successor_that_is_lost_while_the_old_app_stops_leaves_the_old_one_live() {
 #[test]
 fn a_keeper_killed_while_its_app_boots_leaves_heirs_who_keep_the_lease_until_they_go() {
     let (world, live) = World::with_shop();
-    let mut next = Shop::version(2).after("sleep 60").start(&world);
+    let mut next = Shop::version(2).after("exec sleep 60").start(&world);
     let mut deploy = world.begin_deploy(&next, &[]);
     assert!(deploy.reaches("boot"));
     let heirs = next.lose_keeper();

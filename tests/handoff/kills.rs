@@ -29,6 +29,19 @@ fn a_proxy_killed_in_any_phase_follows_when_it_is_back() {
 }
 
 #[test]
+fn a_proxy_without_its_state_learns_from_the_standby_who_is_live() {
+    let (mut world, live) = World::with_shop();
+    std::fs::remove_file(world.home.path().join(".config/kamal-proxy/kamal-proxy.state")).unwrap();
+    world.crash();
+    assert!(world.status().is_null());
+    let next = Shop::version(2).start(&world);
+    world.deploy(&next, &[]).succeeds();
+    assert_eq!(world.record()["kind"], "exclusive");
+    assert!(live.app().is_empty());
+    world.serves(&next);
+}
+
+#[test]
 fn a_proxy_that_was_down_while_the_lease_moved_goes_where_it_went() {
     let (mut world, live) = World::with_shop();
     let next = Shop::version(1).start(&world);

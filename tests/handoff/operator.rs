@@ -93,7 +93,7 @@ fn a_pause_outlasts_the_handoff_that_it_fell_into() {
 #[test]
 fn a_proxy_told_to_stop_answers_who_is_held_and_gives_up_what_has_not_yielded() {
     let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 2000);
+    let slow = slow_order(&world, "slow", 4000);
     in_flight(&world);
     let next = Shop::version(2).start(&world);
     let mut deploy = world.begin_deploy(&next, &["--drain-timeout=1500ms"]);

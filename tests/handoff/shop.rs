@@ -116,6 +116,11 @@ impl Shop {
         found.unwrap()
     }
 
+    /// All lines of its keeper and of itself.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
+    }
+
     fn pid(&self) -> i32 {
         self.child.id().try_into().unwrap()
     }

@@ -55,6 +55,24 @@ impl World {
         self.proxy = Proxy::start(&self.home);
     }
 
+    /// As [`World::crash`], with one more variable for the new one.
+    pub(crate) fn crash_and_set(&mut self, name: &str, value: &str) {
+        self.proxy.signal(Signal::KILL);
+        let mut command = self.home.command(LOCKGATE);
+        command.args(["run", "--http-port", "0"]).env(name, value);
+        self.proxy = Proxy::spawn(command);
+    }
+
+    /// What the proxy has saved.
+    pub(crate) fn state(&self) -> String {
+        std::fs::read_to_string(self.home.path().join(".config/kamal-proxy/kamal-proxy.state")).unwrap()
+    }
+
+    /// The address of the active revision's keeper.
+    pub(crate) fn keeper(&self) -> String {
+        self.status()["keeper"].as_str().unwrap().to_owned()
+    }
+
     fn deploy_words(shop: &Shop, more: &[&str]) -> Vec<String> {
         let target = format!("--target={}", shop.target);
         let keeper = format!("--keeper={}", shop.control);
@@ -98,10 +116,16 @@ impl World {
     /// Waits until requests go to this version again.
     #[track_caller]
     pub(crate) fn serves(&self, shop: &Shop) {
-        until("the gate is open on it", || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
             let status = self.status();
-            status["closed"].as_array().is_some_and(Vec::is_empty) && status["targets"][0] == shop.target.as_str()
-        });
+            if status["closed"].as_array().is_some_and(Vec::is_empty) && status["targets"][0] == shop.target.as_str() {
+                return;
+            }
+            let said = shop.said();
+            assert!(Instant::now() < deadline, "it does not serve: {status}; {}; {said:#?}", self.record());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The newest record of the journal.

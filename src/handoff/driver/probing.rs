@@ -47,7 +47,11 @@ pub(super) async fn probe(side: Side, revision: Arc<Revision>, pace: Pace, pen: 
 fn log(revision: &Revision, check: &HealthCheck, verdict: &Verdict) {
     let url = revision.targets.first().map(|target| format!("http://{}{}", target.address(), check.path));
     match verdict {
-        Verdict::Good => {}
+        Verdict::Good => {
+            for target in &revision.targets {
+                tracing::info!(target = %target.address(), state = "healthy", was = "adding", "Target health updated");
+            }
+        }
         Verdict::Silent(error) | Verdict::Unhealthy(error) => tracing::info!(url, error, "Healthcheck failed"),
     }
 }

@@ -55,6 +55,7 @@ impl Sides {
 
     /// Where to reach a side's keeper. A holder whom another keeper names becomes that side.
     pub(super) fn locate(&mut self, side: Side, at: Option<Holder>) -> Option<String> {
+        self.party_mut(side).lost = None;
         let Some(holder) = at else { return self.party(side).keeper.clone() };
         let met = self.known.iter().rfind(|known| known.id == holder.id).cloned();
         let (control, target) = match met {
@@ -96,8 +97,11 @@ impl Sides {
 
     /// Remembers a keeper that greets.
     pub(super) fn said(&mut self, side: Side, saying: &Saying) {
-        let Saying::Status(status) = saying else { return };
         let party = self.party_mut(side);
+        if let Saying::Refused { why } = saying {
+            party.lost = Some(why.clone());
+        }
+        let Saying::Status(status) = saying else { return };
         party.id = Some(status.id.clone());
         let (Some(control), Some(revision)) = (party.keeper.clone(), party.revision.as_ref()) else { return };
         let target = revision.targets.first().map(|target| target.address().to_string()).unwrap_or_default();
@@ -105,7 +109,8 @@ impl Sides {
     }
 
     pub(super) fn lost(&mut self, side: Side, why: String) {
-        self.party_mut(side).lost = Some(why);
+        // What it said before it hung up tells more.
+        self.party_mut(side).lost.get_or_insert(why);
     }
 
     pub(super) fn activate(&mut self, side: Side) -> Option<Arc<Revision>> {

@@ -6,7 +6,9 @@ use super::confirm::{self, Then};
 use super::hold::{self, Next};
 use super::lead::{Lead, Link};
 use super::rollback;
-use super::{Action, Aim, Event, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
+use super::{
+    Action, Aim, Cut, Event, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing,
+};
 use crate::spec::Handoff;
 use crate::wire::{self, Saying, Status, Verb};
 
@@ -242,6 +244,7 @@ pub(super) fn go(turn: &mut Turn<'_>) -> State {
         Aim::Deploy(_) if turn.plan.old_revision => {
             turn.flip(Side::New);
             turn.let_go();
+            turn.act(Action::Cut(Cut::LongLived));
             turn.act(Action::Drain);
             turn.deadline(turn.plan.limits.drain_timeout);
             State::Retire
