@@ -247,8 +247,11 @@ impl Toward<'_> {
 
 /// Takes away what concerns one connection only. `Trailer` stays: without it hyper passes no trailers on.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    while let Some(connection) = headers.remove(CONNECTION) {
-        strip_named(headers, &connection);
+    let mut lines = headers.get_all(CONNECTION).iter().cloned();
+    let (first, more): (_, Vec<HeaderValue>) = (lines.next(), lines.collect());
+    headers.remove(CONNECTION);
+    for line in first.into_iter().chain(more) {
+        strip_named(headers, &line);
     }
     for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
     {
