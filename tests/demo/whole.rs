@@ -1,8 +1,14 @@
 //! The demo from its start to its end.
 
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+
+/// Demos take turns here (but for the two that shall not): each is meant to have a machine.
+static TURN: Mutex<()> = Mutex::new(());
+/// Less than a demo's own rate: a machine that also runs other tests must not be the reason for a failure.
+const RATE: &str = "--rate=100";
 
 fn demo(temporary: &tempfile::TempDir, flags: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
@@ -17,8 +23,9 @@ fn report(output: &Output) -> Value {
 
 #[test]
 fn two_demos_at_once_hold_every_promise() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let temporary = tempfile::tempdir().expect("a directory");
-    let demos = [demo(&temporary, &["--json"]), demo(&temporary, &["--json"])];
+    let demos = [demo(&temporary, &["--json", RATE]), demo(&temporary, &["--json", RATE])];
     for demo in demos {
         let output = demo.wait_with_output().expect("the demo ends");
         let report = report(&output);
@@ -33,8 +40,9 @@ fn two_demos_at_once_hold_every_promise() {
 
 #[test]
 fn the_baseline_shows_what_goes_wrong_without_keepers() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let temporary = tempfile::tempdir().expect("a directory");
-    let output = demo(&temporary, &["--baseline", "--json"]).wait_with_output().expect("the demo ends");
+    let output = demo(&temporary, &["--baseline", "--json", RATE]).wait_with_output().expect("the demo ends");
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(report["overlap_ms"].as_f64().is_some_and(|overlap| overlap > 0.0), "{report}");

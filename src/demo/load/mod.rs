@@ -65,6 +65,7 @@ impl Load {
     /// # Errors
     /// Where the log can't be made.
     pub fn start(wish: Wish) -> io::Result<Self> {
+        raise_open_files();
         let log = log::Log::create(&wish.log)?;
         let (counts, stop) = (Arc::new(Counts::default()), Arc::new(Notify::new()));
         let (counted, stopped) = (Arc::clone(&counts), Arc::clone(&stop));
@@ -99,6 +100,13 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.stop.notify_one();
     }
+}
+
+/// Each request that waits is a connection. Where the soft limit may not rise, the machine's own holds.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let _as_it_was = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
 async fn run(wish: &Wish, log: log::Log, counts: Arc<Counts>, stop: &Notify) -> io::Result<()> {
