@@ -51,12 +51,14 @@ impl Signals {
     }
 }
 
-/// Undoes in a new process what the keeper has set for itself. Async-signal-safe.
+/// Undoes in a new process what the keeper has set for itself, and what a shell set that started the keeper in the
+/// background: an app that ignored the stop signal would be killed each time. Async-signal-safe.
 pub(super) fn reset() -> std::io::Result<()> {
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: dispositions to their default, and an empty mask that sigemptyset has initialised.
     unsafe {
-        for signal in [libc::SIGIO, libc::SIGPIPE, libc::SIGTTOU] {
+        let inherited = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+        for signal in [libc::SIGIO, libc::SIGPIPE, libc::SIGTTOU].into_iter().chain(inherited) {
             libc::signal(signal, libc::SIG_DFL);
         }
         libc::sigemptyset(none.as_mut_ptr());
