@@ -23,6 +23,11 @@ impl Preparation {
         *self.conversation == *conversation
     }
 
+    /// Whether its conversation is gone, though its end has not been read yet.
+    pub(super) fn is_over(&self) -> bool {
+        self.conversation.is_gone()
+    }
+
     /// Whether this conversation prepared it and the ticket is not spent.
     pub(super) fn may_take(&self, conversation: &Conversation) -> bool {
         self.is_of(conversation) && self.ticket.is_some()

@@ -29,12 +29,14 @@ pub(super) struct Standby {
     /// Nothing is taken unasked before that.
     not_before: Instant,
     next_word: Instant,
+    /// Why the last attempt failed, while nobody else has the lease.
+    fault: Option<String>,
 }
 
 impl Standby {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { free_since: None, next_look: now, not_before: now, next_word: now }
+        Self { free_since: None, next_look: now, not_before: now, next_word: now, fault: None }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -63,6 +65,7 @@ impl Keeper {
         );
         if !look.free {
             standby.free_since = None;
+            standby.fault = None;
             return Next::Go(Role::Standby(standby));
         }
         let free_since = *standby.free_since.get_or_insert(now);
@@ -89,9 +92,7 @@ impl Keeper {
             say(&text);
             standby.next_word = now + MINUTE;
         }
-        if now >= standby.not_before {
-            self.board.note(text);
-        }
+        self.board.note(standby.fault.clone().unwrap_or(text));
     }
 
     /// Takes a lease that was seen free. Its `until` for the lock is now, or `OWN_START` at the keeper's own start.
@@ -106,8 +107,12 @@ impl Keeper {
                 let now = Instant::now();
                 let person = matches!(gave_up, GaveUp::BadSnapshot(_));
                 if !matches!(gave_up, GaveUp::Held(_) | GaveUp::Interrupted(_)) {
-                    say(&format!("cannot take the lease: {gave_up}; trying again"));
-                    self.board.note(gave_up.to_string());
+                    let fault = gave_up.to_string();
+                    self.board.note(fault.clone());
+                    if standby.fault.as_ref() != Some(&fault) {
+                        say(&format!("cannot take the lease: {fault}; trying again"));
+                    }
+                    standby.fault = Some(fault);
                     standby.not_before = now + if person { MUCH_LATER } else { AGAIN };
                 }
                 self.free_at_once(yielded_to);
@@ -123,8 +128,11 @@ impl Keeper {
         }
     }
 
-    /// A newer conversation takes the place of an older one, whose end may not have been noticed yet.
+    /// One conversation at a time: a forged line must not cost another its ticket.
     pub(super) fn prepare(&mut self, from: &Arc<Conversation>, handoff: &str, service: &str) {
+        if self.preparation.as_ref().is_some_and(|before| !before.is_of(from) && !before.is_over()) {
+            return from.refuse("this keeper is prepared by another conversation");
+        }
         let facts = match prepare::facts(&self.place(None), service) {
             Ok(facts) => facts,
             Err(why) => return from.refuse(why),

@@ -232,16 +232,16 @@ fn a_take_whose_conversation_is_gone_writes_no_epoch() {
 }
 
 #[test]
-fn a_newer_conversation_takes_the_place_of_the_one_that_prepared() {
+fn a_second_conversation_prepares_only_once_the_first_has_ended() {
     let home = Home::new();
     let (old, new) = two(&home);
     let (mut one, mut other) = (new.talk(), new.talk());
     let first = one.prepare();
+    assert!(other.refused(prepare("shop")).contains("another conversation"));
+    assert_eq!(old.talk().ask(Verb::Show { ticket: first.clone() }), Saying::Ok {});
+    drop(one);
     let second = other.prepare();
     assert!(old.talk().refused(Verb::Show { ticket: first }).contains("not the ticket"));
-    assert_eq!(old.talk().ask(Verb::Show { ticket: second.clone() }), Saying::Ok {});
-    assert!(one.refused(Verb::Take { budget_ms: 1 }).contains("not prepared"));
-    drop(one);
     assert_eq!(old.talk().ask(Verb::Show { ticket: second }), Saying::Ok {});
 }
 

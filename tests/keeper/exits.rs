@@ -75,9 +75,10 @@ fn an_app_that_ignores_the_stop_signal_is_killed_after_its_grace() {
 #[test]
 fn an_unconfirmed_app_gets_only_a_moment_to_stop() {
     let home = Home::new();
-    let (old, new) = two(&home, "trap '' TERM; echo up; while :; do sleep 0.05; done");
+    let (old, mut new) = two(&home, "trap '' TERM; echo up; while :; do sleep 0.05; done");
     let (mut from, mut to) = (old.talk(), new.talk());
     hand_over(&mut from, &mut to);
+    new.app_says("up");
     let ticket = from.prepare();
     let ms = to.hand_over(&ticket);
     assert!((200..3000).contains(&ms), "{ms}, where the grace is 8 s");
