@@ -36,10 +36,9 @@ impl Control {
         );
         let settings = self.settings.for_service(&deploy.service).clone();
         let token = keeper_token(&settings)?;
-        let on_busy = if deploy.on_busy == OnBusy::Fail { OnBusy::Fail } else { settings.on_busy };
         // Who follows only looks for somebody live: a deploy need not wait for that.
         let follows = self.entry(&deploy.service).is_some_and(|entry| entry.stop_following());
-        let on_busy = if follows { OnBusy::Wait } else { on_busy };
+        let on_busy = if follows { OnBusy::Wait } else { deploy.on_busy };
         let Some(_turn) = self.turns.take(&deploy.service, on_busy).await else {
             let busy = Failure::new(FailureKind::Conflict, "another deploy of this service is under way");
             return Err(busy.hint("--on-busy=wait waits for its turn"));
@@ -65,12 +64,9 @@ impl Control {
         let host = deploy.targets.first().map(|target| target.host().to_owned()).unwrap_or_default();
         let keeper = named.map_or_else(|| format!("{host}:{}", wire::DEFAULT_PORT), ToString::to_string);
         let now = entry.now();
-        let kind = match (deploy.handoff, settings.handoff) {
-            (Handoff::Auto, kind) => kind,
-            (kind, _) => kind,
-        };
         // Where somebody has named a keeper, a deploy past it would be a surprise.
-        let kind = if kind == Handoff::Auto && named.is_some() { Handoff::Exclusive } else { kind };
+        let auto = deploy.handoff == Handoff::Auto;
+        let kind = if auto && named.is_some() { Handoff::Exclusive } else { deploy.handoff };
         let new = Revision::new(&deploy.targets, deploy.target_options.clone(), named.cloned());
         let plan = Plan {
             aim: Aim::Deploy(kind),

@@ -56,13 +56,14 @@ fn control_runtime() -> Result<Runtime, String> {
 
 async fn serve(settings: Arc<Settings>, output: &Output) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
+    // Before anything else: a second proxy on the same port must not touch what the first one leads.
+    let listener = bind::listen(settings.bind, settings.http_port)?;
     let (router, flights) = (Arc::new(Router::new()), Flights::new());
     let control = Control::new(Arc::clone(&settings), Arc::clone(&router), flights.clone());
     control.restore().await;
     if settings.metrics_port == 0 {
         tracing::debug!("Metrics server disabled");
     }
-    let listener = bind::listen(settings.bind, settings.http_port)?;
     let shared = Arc::new(Shared::new(router, flights, &settings));
     let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
     let socket = admin::bind(&settings.admin_socket)

@@ -70,11 +70,11 @@ pub struct Deploy {
     pub drain_timeout: Duration,
     /// Do not wait for health.
     pub force: bool,
-    /// Which kind of handoff.
+    /// Which kind of handoff; the door has already put the service's setting here where nobody asked for one.
     pub handoff: Handoff,
     /// Where the new target's keeper listens, `host:port`; none = the target's host at its default port.
     pub keeper: Option<Target>,
-    /// What to do when the service is busy.
+    /// What to do when the service is busy; the setting likewise.
     pub on_busy: OnBusy,
     /// Overrides the setting.
     pub on_drain_timeout: Option<OnDrainTimeout>,

@@ -283,3 +283,22 @@ fn what_happened_is_shown() {
     let status = home.lockgate(&["status", "s1"]);
     assert!(status.out.lines().nth(1).is_some_and(|line| line.starts_with("s1")), "{status:?}");
 }
+
+#[test]
+fn a_services_section_decides_unless_the_flag_does() {
+    let (home, app) = (Home::new(), app());
+    let file = home.path().join("lockgate.toml");
+    std::fs::write(&file, "[service.'s*']\nhandoff = \"drain\"\n").expect("written");
+    let mut command = home.command(crate::proxy::LOCKGATE);
+    command.args(["run", "--http-port=0", "--config"]).arg(&file);
+    let _proxy = Proxy::spawn(command);
+    let kind = |flags: &[&str]| {
+        home.lockgate(&[&["deploy", "s1", "--target", &app][..], flags].concat()).succeeds();
+        let records: Vec<serde_json::Value> =
+            serde_json::from_str(&home.lockgate(&["handoffs", "s1", "--json"]).out).expect("JSON");
+        records[0]["kind"].as_str().expect("text").to_owned()
+    };
+    kind(&[]); // the first has nothing to hand over
+    assert_eq!(kind(&[]), "drain");
+    assert_eq!(kind(&["--handoff=auto"]), "overlap");
+}

@@ -15,6 +15,7 @@ fn a_port_that_is_taken_fails_before_the_first_ones_socket_is_touched() {
     let second = home.kamal(&["run", "--http-port", &port]);
     let error = format!("Error: listen tcp :{port}: bind: address already in use");
     assert_eq!((second.code, second.err.lines().next()), (1, Some(error.as_str())));
+    assert_eq!(second.out, "", "it did not even look at the saved state");
     assert_eq!(home.kamal(&["list", "--json"]).out, "[]\n", "the first one answers");
 }
 
