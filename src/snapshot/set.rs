@@ -88,7 +88,12 @@ impl Databases {
             match named {
                 Named::Path(path) if path.is_file() => found.push(path.clone()),
                 Named::Path(_) => {}
-                Named::Glob { below, parts } => expand(below, parts, &mut found)?,
+                Named::Glob { below, parts } => walk(below, parts, &mut |part, path, name| {
+                    if part_matches(part, name) && database_of(name).is_none() && path.is_file() {
+                        found.push(path.canonicalize()?);
+                    }
+                    Ok(())
+                })?,
             }
         }
         found.sort();
@@ -137,14 +142,28 @@ impl Databases {
         })
     }
 
+    /// The databases that exist, and those of which only a companion is left, or the link to it.
+    fn known(&self) -> io::Result<Vec<PathBuf>> {
+        let mut known = self.existing()?;
+        for named in &self.named {
+            match named {
+                Named::Path(path) => known.push(path.clone()),
+                Named::Glob { below, parts } => walk(below, parts, &mut |part, path, name| {
+                    let database = database_of(name).unwrap_or(name);
+                    if part_matches(part, database) && !path.is_dir() {
+                        known.push(real(&path.with_file_name(database))?);
+                    }
+                    Ok(())
+                })?,
+            }
+        }
+        known.sort();
+        known.dedup();
+        Ok(known)
+    }
+
     fn files_with(&self, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
-        let mut databases = self.existing()?;
-        databases.extend(self.named.iter().filter_map(|named| match named {
-            Named::Path(path) => Some(path.clone()),
-            Named::Glob { .. } => None,
-        }));
-        databases.sort();
-        databases.dedup();
+        let databases = self.known()?;
         let mut files = Vec::new();
         for database in &databases {
             for entry in std::fs::read_dir(parent(database))? {
@@ -221,7 +240,12 @@ fn split_pattern(path: &Path) -> (PathBuf, Vec<String>) {
     (below, parts)
 }
 
-fn expand(below: &Path, parts: &[String], found: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Shows each file in the directories that the pattern leads to, with the pattern's last part and the file's name.
+fn walk(
+    below: &Path,
+    parts: &[String],
+    see: &mut dyn FnMut(&str, &Path, &str) -> io::Result<()>,
+) -> io::Result<()> {
     let Some((part, rest)) = parts.split_first() else { return Ok(()) };
     let entries = match std::fs::read_dir(below) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
@@ -230,13 +254,10 @@ fn expand(below: &Path, parts: &[String], found: &mut Vec<PathBuf>) -> io::Resul
     for entry in entries {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if !part_matches(part, name) {
-            continue;
-        }
-        if !rest.is_empty() {
-            expand(&path, rest, found)?;
-        } else if database_of(name).is_none() && path.is_file() {
-            found.push(path.canonicalize()?);
+        if rest.is_empty() {
+            see(part, &path, name)?;
+        } else if part_matches(part, name) {
+            walk(&path, rest, see)?;
         }
     }
     Ok(())
@@ -310,6 +331,15 @@ mod tests {
         let (_home, real) = world(&["a.db", "a.db-wal", "a.db-shm", "a.db-journal", "a.db-mj01"]);
         let databases = Databases::new(&[format!("{}/*", real.display())]).unwrap();
         assert_eq!(names(&databases.existing().unwrap(), &real), ["a.db"]);
+    }
+
+    #[test]
+    fn a_companion_whose_database_is_gone_still_belongs_to_a_glob() {
+        let (_home, real) = world(&["a.db-wal", "a.db-shm", "c.txt-wal"]);
+        let databases = Databases::new(&[format!("{}/*.db", real.display())]).unwrap();
+        assert!(databases.existing().unwrap().is_empty());
+        assert_eq!(names(&databases.files().unwrap(), &real), ["a.db-wal"]);
+        assert_eq!(names(&databases.files_and_shared_memory().unwrap(), &real), ["a.db-shm", "a.db-wal"]);
     }
 
     #[test]
