@@ -262,7 +262,8 @@ impl Attempt<'_> {
         place.store.discard_above(record.epoch)?;
         let marker = place.store.restore_begun()?;
         self.checkpoint()?;
-        match rules::half_done(lease.reading(), marker, place.options.skip_restore) {
+        let half_done = rules::half_done(lease.reading(), marker, place.options.skip_restore);
+        match half_done {
             HalfDone::Nothing => return Ok((None, question)),
             HalfDone::Marker => {}
             HalfDone::Skipped(epoch) => say(&format!("LOCKGATE_KEEP_RESTORE=skip: what epoch {epoch} did stays")),
@@ -280,7 +281,11 @@ impl Attempt<'_> {
         }
         record.unconfirmed = false;
         lease.write(record)?;
-        place.store.end_restore()?;
+        match half_done {
+            // It may hold what no other place does: the set was moved aside, and not all of it put back.
+            HalfDone::Skipped(_) => place.store.give_up_restore()?,
+            HalfDone::Nothing | HalfDone::Marker | HalfDone::Undo(_) => place.store.end_restore()?,
+        }
         Ok((None, question))
     }
 

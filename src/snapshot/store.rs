@@ -108,17 +108,28 @@ impl Store {
         Ok(Some(marker.epoch))
     }
 
-    /// Takes the marker away: what it stood for is done, or a person decided so.
+    /// Takes the marker away: what it stood for is done.
     ///
     /// # Errors
     /// Where it cannot be removed.
     pub fn end_restore(&self) -> io::Result<()> {
         let Some(epoch) = self.restore_begun()? else { return Ok(()) };
-        std::fs::remove_file(self.marker())?;
-        sync_directory(&self.directory)?;
+        self.give_up_restore()?;
         // Its files are in place, only the manifest is left.
         let _later = std::fs::remove_dir_all(self.snapshot(epoch));
         Ok(())
+    }
+
+    /// Takes the marker away, if there is one, since a person decided so. What is left of the snapshot stays.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn give_up_restore(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.marker()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
+        sync_directory(&self.directory)
     }
 
     /// What a snapshot would cost, and whether it can be taken.
