@@ -62,8 +62,15 @@ pub fn start(command: &[OsString], heritage: &Heritage<'_>) -> io::Result<App> {
     };
     let started = Instant::now();
     let mut child = start.spawn()?;
-    let tail = child.stderr.take().map(Tail::follow).transpose()?;
-    Ok(App { pid: i32::try_from(child.id()).map_err(io::Error::other)?, started, tail })
+    match child.stderr.take().map(Tail::follow).transpose() {
+        Ok(tail) => Ok(App { pid: i32::try_from(child.id()).map_err(io::Error::other)?, started, tail }),
+        Err(error) => {
+            // Nobody would know of it, and the lease would be freed beside it.
+            child.kill()?;
+            child.wait()?;
+            Err(error)
+        }
+    }
 }
 
 /// Runs a command by the shell beside the app, which it outlives no more than any other process would.
