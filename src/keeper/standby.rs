@@ -101,7 +101,13 @@ impl Keeper {
         let result = self.acquire(request, None);
         standby.free_since = None;
         match result {
-            Ok(acquired) => self.start(acquired, None),
+            Ok(acquired) => {
+                // A holder's ticket would be good for its own yield, and keep others from being prepared.
+                if let Some(preparation) = &mut self.preparation {
+                    preparation.spend();
+                }
+                self.start(acquired, None)
+            }
             Err((GaveUp::Interrupted(Interrupt::Stop), _)) => Next::End(0),
             Err((gave_up, yielded_to)) => {
                 let now = Instant::now();
