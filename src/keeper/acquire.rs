@@ -67,7 +67,7 @@ pub(super) enum GaveUp {
     /// What has to be put back cannot be: a person must decide.
     #[error("{0}")]
     BadSnapshot(String),
-    /// The lease belongs to another service.
+    /// The lease belongs to another service, or to a newer version of the keeper.
     #[error("{0}")]
     Foreign(String),
     /// The budget is used up.
@@ -120,6 +120,9 @@ impl Place<'_> {
             && let Some(theirs) = rules::foreign_service(self.service.as_deref(), record)
         {
             return Err(GaveUp::Foreign(format!("this lease belongs to the service {theirs}")));
+        }
+        if let Some(why) = rules::foreign_version(&reading) {
+            return Err(GaveUp::Foreign(why));
         }
         let heirs = attempt.lock_heirs(&reading)?;
         let question = attempt.ask_kernel(&reading)?;

@@ -71,6 +71,9 @@ pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
     {
         return Err(format!("this lease belongs to the service {theirs}, not {service}"));
     }
+    if let Some(why) = rules::foreign_version(&look.reading) {
+        return Err(why);
+    }
     place.directory.check_writable().map_err(|error| error.to_string())?;
     let mut warnings = Vec::new();
     if look.reading == Reading::Corrupt {

@@ -63,6 +63,13 @@ pub(super) fn foreign_service<'a>(service: Option<&str>, record: &'a Record) -> 
     (service? != theirs).then_some(theirs)
 }
 
+/// Why a record cannot be understood, if it cannot: a newer program wrote it.
+pub(super) fn foreign_version(reading: &Reading) -> Option<String> {
+    let Reading::Good(record) = reading else { return None };
+    let (theirs, ours) = (record.version.major, crate::wire::VERSION.major);
+    (theirs > ours).then(|| format!("the lease's record is of version {theirs}, this keeper knows {ours}"))
+}
+
 /// Whether an epoch needs no `confirm`: nobody asked for it, or it is the last confirmed keeper's own.
 pub(super) fn confirmed_at_birth(asked: Asked, me: &str, reading: &Reading) -> bool {
     asked == Asked::Unasked || last_confirmed(reading) == Some(me)
@@ -181,6 +188,14 @@ mod tests {
         assert_eq!(foreign_service(Some("shop"), &other), Some("blog"));
         assert_eq!(unasked(&Standing { starting: true, ..ME }, &good(other.clone())), None);
         assert!(unasked(&Standing { service: None, ..ME }, &good(other)).is_some());
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_refused() {
+        let newer = |major| good(Record { version: crate::wire::Version { major, minor: 9 }, ..of(None) });
+        assert_eq!(foreign_version(&newer(crate::wire::VERSION.major)), None);
+        assert!(foreign_version(&newer(crate::wire::VERSION.major + 1)).is_some());
+        assert_eq!(foreign_version(&Reading::Blank), None);
     }
 
     #[test]
