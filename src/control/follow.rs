@@ -25,9 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ADOPT: Duration = Duration::from_secs(30);
 
 impl Control {
-    /// Begins to follow a service, if nobody is known to be live and nobody follows yet.
+    /// Begins to follow a service, if nobody is known to be live and nobody follows yet. One whose first deploy failed
+    /// is not in charge: no request could come to it.
     pub(super) fn follow(self: &Arc<Self>, entry: &Arc<Entry>) {
         let unavailable = entry.service.gate.view().reasons.unavailable;
+        if !self.entry(&entry.service.name).is_some_and(|ours| Arc::ptr_eq(&ours, entry)) {
+            return;
+        }
         {
             let mut now = entry.now();
             if !unavailable || now.followed || now.removed {
@@ -46,7 +50,9 @@ impl Control {
         while !self.is_stopping() {
             let turn = self.turns.take(&entry.service.name, OnBusy::Wait).await;
             if !entry.service.gate.view().reasons.unavailable || entry.now().removed {
-                break;
+                // Said while the turn is ours: whoever makes it unavailable next finds nobody at work.
+                entry.now().followed = false;
+                return;
             }
             if self.look(entry, &mut failed).await {
                 pause = FOLLOW.0;
@@ -58,10 +64,13 @@ impl Control {
         entry.now().followed = false;
     }
 
-    /// Asks all keepers once and does what follows from it. Says whether anything was done.
+    /// Asks all keepers once and does what follows from it. Says whether that came to anything.
     async fn look(self: &Arc<Self>, entry: &Arc<Entry>, failed: &mut Option<u64>) -> bool {
         let known = entry.keepers();
-        let statuses = ask_all(&known).await;
+        let mut statuses = ask_all(&known).await;
+        // The address of a container that has gone may be another service's now.
+        let is_ours = |status: &Status| status.service.as_deref().is_none_or(|service| *service == *entry.service.name);
+        statuses.iter_mut().for_each(|status| *status = status.take().filter(is_ours));
         let seen: Vec<_> =
             statuses.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: status.as_ref() }).collect();
         entry.meet_strangers(&statuses);
@@ -91,6 +100,7 @@ impl Control {
             if matches!(reason, Reason::NotHealthy(_) | Reason::Unhealthy(_) | Reason::Exited(..)) {
                 *failed = epoch;
             }
+            return false;
         }
         true
     }
