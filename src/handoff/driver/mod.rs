@@ -20,6 +20,7 @@ use crate::gate::{self, Reason};
 use crate::journal;
 use crate::service::flight::{Flights, Rule, Scope};
 use crate::service::{Revision, Service};
+use crate::wire::Saying;
 use inbox::{Inbox, Source};
 use record::Recorder;
 use voice::Voice;
@@ -116,10 +117,21 @@ impl<W: Watcher> Driver<'_, W> {
     fn hear(&mut self, event: &Event, why: Option<String>) {
         if let Event::Said(side, saying) = event {
             self.recorder.said(saying);
-            self.job.sides.said(*side, saying);
+            if self.counts(*side, saying) {
+                self.job.sides.said(*side, saying);
+            }
         }
         if let (Event::Broken(side), Some(why)) = (event, why) {
             self.job.sides.lost(*side, why);
+        }
+    }
+
+    /// Whether a greeting is that of a keeper of this service, as the machine judges it: no other is remembered.
+    fn counts(&self, side: Side, saying: &Saying) -> bool {
+        let Saying::Status(status) = saying else { return true };
+        match status.service.as_deref() {
+            Some(service) => *service == *self.job.plan.service,
+            None => side == Side::Old || !self.job.plan.must_name_service,
         }
     }
 
