@@ -224,7 +224,7 @@ impl<W: Watcher> Driver<'_, W> {
     async fn cut(&mut self, cut: Cut) {
         let Some(leaving) = &self.leaving else { return };
         let rule = match cut {
-            Cut::LongLived => Rule::Tunnels,
+            Cut::LongLived => Rule::LongLived,
             Cut::AwaitingClient => Rule::SlowClients,
             Cut::Safe => Rule::Safe,
             Cut::All => Rule::All,

@@ -110,9 +110,9 @@ impl Recorder {
         self.record.epoch = Some(epoch);
     }
 
-    /// Tunnels are always cut and are not counted.
+    /// What lasts is always cut and is not counted.
     pub(super) fn cut(&mut self, rule: Rule, count: usize) {
-        if rule != Rule::Tunnels {
+        if rule != Rule::LongLived {
             self.record.cut += count as u64;
         }
     }

@@ -190,7 +190,7 @@ pub enum Shut {
 /// Which requests in flight are cut, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
-    /// WebSockets, event streams and tunnels, each in its polite way.
+    /// WebSockets and other tunnels, event streams.
     LongLived,
     /// Those that still wait for their client's body: 408.
     AwaitingClient,

@@ -38,6 +38,8 @@ pub enum Rule {
     Safe,
     /// Tunnels only.
     Tunnels,
+    /// What lasts: tunnels and event streams.
+    LongLived,
     /// Those whose client has not sent all of its body: 408.
     SlowClients,
 }
@@ -199,6 +201,7 @@ fn verdict(rule: Rule, entry: &Entry) -> Option<Cut> {
         Rule::All => Some(Cut::Drained),
         Rule::Safe => (safe && !entry.is_tunnel()).then_some(Cut::Drained),
         Rule::Tunnels => entry.is_tunnel().then_some(Cut::Drained),
+        Rule::LongLived => (entry.is_tunnel() || entry.events).then_some(Cut::Drained),
         Rule::SlowClients => (!entry.body_received() && !entry.is_tunnel()).then_some(Cut::SlowClient),
     }
 }
