@@ -241,11 +241,7 @@ fn split_pattern(path: &Path) -> (PathBuf, Vec<String>) {
 }
 
 /// Shows each file in the directories that the pattern leads to, with the pattern's last part and the file's name.
-fn walk(
-    below: &Path,
-    parts: &[String],
-    see: &mut dyn FnMut(&str, &Path, &str) -> io::Result<()>,
-) -> io::Result<()> {
+fn walk(below: &Path, parts: &[String], see: &mut dyn FnMut(&str, &Path, &str) -> io::Result<()>) -> io::Result<()> {
     let Some((part, rest)) = parts.split_first() else { return Ok(()) };
     let entries = match std::fs::read_dir(below) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
