@@ -47,8 +47,8 @@ fn open_means_confirmed(world: &World) -> bool {
 const THREADS: usize = 2;
 
 /// Explores everything; says how much; fails by the first property that does not hold, with the way there.
-fn explore(keepers: u8, faults: u8, deploys: u8) {
-    let model = Model { edges: Some(Edges::default()), ..Model::new(Rules::TEXT, keepers, faults, deploys) };
+fn explore(rules: Rules, keepers: u8, faults: u8, deploys: u8) {
+    let model = Model { edges: Some(Edges::default()), ..Model::new(rules, keepers, faults, deploys) };
     let began = std::time::Instant::now();
     let checker = model.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!(
@@ -58,7 +58,7 @@ fn explore(keepers: u8, faults: u8, deploys: u8) {
         began.elapsed()
     );
     if let Some(name) = checker.discoveries().into_keys().next() {
-        let model = Model::new(Rules::TEXT, keepers, faults, deploys);
+        let model = Model::new(rules, keepers, faults, deploys);
         let property = model.property(name);
         show(&model, &way_to(&model, |node| !(property.condition)(&model, node)));
         panic!("{name}");
@@ -66,7 +66,7 @@ fn explore(keepers: u8, faults: u8, deploys: u8) {
     let (count, hopeless) = checker.model().edges.as_ref().unwrap().hopeless();
     println!("    backward over {count} states: {} without a way back, {:?}", hopeless.len(), began.elapsed());
     if !hopeless.is_empty() {
-        let model = Model::new(Rules::TEXT, keepers, faults, deploys);
+        let model = Model::new(rules, keepers, faults, deploys);
         let steps = way_to(&model, |node| hopeless.contains(&node.print));
         show(&model, &steps);
         panic!("{} states have no way back to a served, confirmed app", hopeless.len());
@@ -151,15 +151,20 @@ fn spaces(short: &[(u8, u8, u8)], full: &[(u8, u8, u8)]) -> Vec<(u8, u8, u8)> {
 #[test]
 fn two_keepers_keep_every_promise() {
     for (keepers, faults, deploys) in spaces(&[(2, 1, 2), (2, 2, 1)], &[(2, 2, 2), (2, 3, 1)]) {
-        explore(keepers, faults, deploys);
+        explore(Rules::TEXT, keepers, faults, deploys);
     }
 }
 
 #[test]
 fn three_keepers_keep_every_promise() {
     for (keepers, faults, deploys) in spaces(&[(3, 1, 1)], &[(3, 1, 2), (3, 2, 1)]) {
-        explore(keepers, faults, deploys);
+        explore(Rules::TEXT, keepers, faults, deploys);
     }
+}
+
+#[test]
+fn no_promise_rests_on_who_waits_longer_for_a_free_lease() {
+    explore(Rules { timely: false, ..Rules::TEXT }, 2, 1, 1);
 }
 
 #[test]
