@@ -57,7 +57,7 @@ pub(crate) fn leads(state: &State) -> bool {
         State::Settle(Next::Yield(_))
         | State::Drain(_)
         | State::Yield(_)
-        | State::Acquire(..)
+        | State::Acquire(_)
         | State::Boot(_)
         | State::Confirm(_) => true,
         State::Start
@@ -361,14 +361,15 @@ impl World {
 
 /// What only people read makes no difference: states that differ in it alone are one.
 fn forget(state: State) -> State {
-    use lockgate::handoff::machine::{Boot, Confirm, Hold, Lead, Reason, Rollback, Then};
+    use lockgate::handoff::machine::{Acquire, Boot, Confirm, Hold, Lead, Reason, Rollback, Then};
     let spent = |hold: Hold| Hold { lead: Lead { ticket: "".into(), ..hold.lead }, ..hold };
     match state {
-        State::Acquire(hold, leased) => State::Acquire(spent(hold), leased),
+        State::Acquire(acquire) => State::Acquire(Acquire { hold: spent(acquire.hold), ..acquire }),
         State::Boot(boot) => State::Boot(Boot { hold: spent(boot.hold), ..boot }),
-        State::Confirm(Confirm { epoch, then: Then::Hold(hold), asking }) => {
-            State::Confirm(Confirm { epoch, then: Then::Hold(spent(hold)), asking })
+        State::Confirm(Confirm { then: Then::Hold(hold), why: _, epoch, asking }) => {
+            State::Confirm(Confirm { then: Then::Hold(spent(hold)), why: Reason::Aborted, epoch, asking })
         }
+        State::Confirm(confirm) => State::Confirm(Confirm { why: Reason::Aborted, ..confirm }),
         State::Rollback(rollback) => State::Rollback(Rollback { why: Reason::Aborted, ..rollback }),
         State::Release(Outcome::RolledBack(_)) => State::Release(Outcome::RolledBack(Reason::Aborted)),
         other => other,
@@ -387,7 +388,7 @@ fn knows_word(state: &State, word: u8) -> bool {
         State::Start
         | State::Preflight(_)
         | State::Settle(Next::Flip)
-        | State::Acquire(..)
+        | State::Acquire(_)
         | State::Boot(_)
         | State::Confirm(_)
         | State::Retire
@@ -399,7 +400,7 @@ fn knows_word(state: &State, word: u8) -> bool {
 fn epoch_of(state: &State) -> Option<u64> {
     match state {
         State::Preflight(Preflight::Probing { keeper, .. }) => keeper.map(|keeper| keeper.epoch),
-        State::Acquire(_, leased) => leased.map(|leased| leased.epoch),
+        State::Acquire(acquire) => acquire.leased.map(|leased| leased.epoch),
         State::Boot(boot) => Some(boot.leased.epoch),
         State::Confirm(confirm) => Some(confirm.epoch),
         State::Rollback(rollback) => match &rollback.stage {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::lead::{Hold, Link};
+use super::preflight::last_words;
 use super::{Action, Event, Phase, Reason, Side, Standing, State, Timer, Turn, preflight, rollback, standing};
 use crate::wire::{Saying, Status, Verb};
 
@@ -18,6 +19,8 @@ pub struct Confirm {
     pub then: Then,
     /// What is waited for.
     pub asking: Asking,
+    /// Why it fails, if it does.
+    pub why: Reason,
 }
 
 /// What follows the confirmation, or its failure.
@@ -51,15 +54,16 @@ pub(super) fn begin(turn: &mut Turn<'_>, epoch: u64, then: Then) -> State {
 
 fn say(turn: &mut Turn<'_>, epoch: u64, then: Then) -> State {
     turn.act(Action::Say(Side::New, Verb::Confirm { epoch }));
-    State::Confirm(Confirm { epoch, then, asking: Asking::Answer })
+    State::Confirm(Confirm { epoch, then, asking: Asking::Answer, why: Reason::Lost(Side::New) })
 }
 
 pub(super) fn step(turn: &mut Turn<'_>, mut confirm: Confirm, event: Event) -> State {
     match event {
         Event::Said(Side::New, Saying::Confirmed { epoch }) if epoch == confirm.epoch => go_on(turn, &confirm.then),
-        Event::Said(Side::New, Saying::Exited { .. }) if confirm.asking == Asking::Answer => {
+        Event::Said(Side::New, Saying::Exited { code, lines }) if confirm.asking == Asking::Answer => {
             turn.act(Action::Say(Side::New, Verb::Status {}));
-            State::Confirm(Confirm { asking: Asking::Status, ..confirm })
+            let why = Reason::Exited(Side::New, last_words(code, &lines));
+            State::Confirm(Confirm { asking: Asking::Status, why, ..confirm })
         }
         // What it refuses now it may refuse again: not at once.
         Event::Said(Side::New, Saying::Refused { .. }) if confirm.asking == Asking::Answer => {
@@ -137,25 +141,22 @@ fn judge(turn: &mut Turn<'_>, confirm: Confirm, status: &Status) -> State {
             turn.again();
             State::Confirm(confirm)
         }
-        Standing::Standby if status.epoch == confirm.epoch && status.confirmed => {
-            turn.unavailable(Reason::Lost(Side::New), None)
-        }
-        Standing::Unconfirmed | Standing::Standby => fail(turn, confirm.then, Link::Up),
+        Standing::Standby if status.epoch == confirm.epoch && status.confirmed => turn.unavailable(confirm.why, None),
+        Standing::Unconfirmed | Standing::Standby => fail(turn, confirm, Link::Up),
     }
 }
 
 /// What the record says, by the old keeper: where nobody holds the lease, nobody can confirm any more.
 fn judge_by_record(turn: &mut Turn<'_>, confirm: Confirm, status: &Status) -> State {
     if status.holder.is_none() && !status.confirmed {
-        return fail(turn, confirm.then, Link::Down);
+        return fail(turn, confirm, Link::Down);
     }
     again(turn, confirm)
 }
 
-fn fail(turn: &mut Turn<'_>, then: Then, new: Link) -> State {
-    let reason = Reason::Lost(Side::New);
-    match then {
-        Then::Go => turn.unavailable(reason, None),
-        Then::Hold(hold) => rollback::begin(turn, &hold, new, reason),
+fn fail(turn: &mut Turn<'_>, confirm: Confirm, new: Link) -> State {
+    match confirm.then {
+        Then::Go => turn.unavailable(confirm.why, None),
+        Then::Hold(hold) => rollback::begin(turn, &hold, new, confirm.why),
     }
 }

@@ -7,7 +7,7 @@ use super::preflight::last_words;
 use super::rollback;
 use super::{Action, Cut, Event, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
 use crate::handoff::budget::Shares;
-use crate::wire::{Saying, Verb};
+use crate::wire::{Saying, Status, Verb};
 
 /// A conversation with a keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,17 @@ pub struct Leased {
     pub epoch: u64,
     /// Whether it needs no `confirm`; it is never rolled back then.
     pub confirmed: bool,
+}
+
+/// The new keeper takes the lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Acquire {
+    /// The hold it is part of.
+    pub hold: Hold,
+    /// Its epoch, once it has one.
+    pub leased: Option<Leased>,
+    /// Why it would not take, until its status says what it is.
+    pub refused: Option<Word>,
 }
 
 /// The new app boots.
@@ -108,55 +119,60 @@ fn take(turn: &mut Turn<'_>, hold: Hold) -> State {
     turn.act(Action::Say(Side::New, Verb::Take { budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX) }));
     // It says `held` by itself at the end of the budget; this is for one that says nothing.
     turn.deadline(budget + Duration::from_millis(500));
-    State::Acquire(hold, None)
+    State::Acquire(Acquire { hold, leased: None, refused: None })
 }
 
-pub(super) fn acquire(turn: &mut Turn<'_>, mut hold: Hold, leased: Option<Leased>, event: Event) -> State {
+pub(super) fn acquire(turn: &mut Turn<'_>, mut acquire: Acquire, event: Event) -> State {
     match event {
         Event::Said(Side::New, Saying::Leased { epoch, confirmed, .. }) => {
             turn.act(Action::Epoch(epoch));
             // Now the old app has exited for sure: what it has not answered, it never will.
             turn.act(Action::Cut(Cut::All));
-            State::Acquire(hold, Some(Leased { epoch, confirmed }))
+            State::Acquire(Acquire { leased: Some(Leased { epoch, confirmed }), ..acquire })
         }
         Event::Said(Side::New, Saying::Snapshot { ms, why, .. }) => {
             turn.act(Action::Took(Phase::Snapshot, Duration::from_millis(ms)));
             if let Some(why) = why {
                 turn.act(Action::Warn(format!("no snapshot was taken: {why}")));
             }
-            State::Acquire(hold, leased)
+            State::Acquire(acquire)
         }
-        Event::Said(Side::New, Saying::Started {}) => match leased {
-            Some(leased) => begin_boot(turn, hold, leased),
-            None => State::Acquire(hold, None),
+        Event::Said(Side::New, Saying::Started {}) => match acquire.leased {
+            Some(leased) => begin_boot(turn, acquire.hold, leased),
+            None => State::Acquire(acquire),
         },
         Event::Said(Side::New, Saying::Held { by }) => {
-            rollback::begin(turn, &hold, Link::Up, Reason::Held(Side::New, by.into()))
+            rollback::begin(turn, &acquire.hold, Link::Up, Reason::Held(Side::New, by.into()))
         }
         Event::Said(Side::New, Saying::Refused { why }) => {
             turn.act(Action::Say(Side::New, Verb::Status {}));
-            turn.act(Action::Warn(format!("the new app's keeper would not take: {why}")));
-            State::Acquire(hold, leased)
+            State::Acquire(Acquire { refused: Some(why.into()), ..acquire })
         }
-        Event::Said(Side::New, Saying::Status(status)) => match standing(&status) {
-            Standing::Confirmed => begin_boot(turn, hold, Leased { epoch: status.epoch, confirmed: true }),
-            Standing::Unconfirmed => begin_boot(turn, hold, Leased { epoch: status.epoch, confirmed: false }),
-            Standing::Acquiring => State::Acquire(hold, leased),
-            Standing::Standby => {
-                rollback::begin(turn, &hold, Link::Up, Reason::Refused(Side::New, "it stands by".into()))
-            }
-        },
+        Event::Said(Side::New, Saying::Status(status)) => by_standing(turn, acquire, &status),
         Event::Expired(Timer::Deadline) => {
-            rollback::begin(turn, &hold, Link::Up, Reason::Slow(Side::New, "take the lease"))
+            rollback::begin(turn, &acquire.hold, Link::Up, Reason::Slow(Side::New, "take the lease"))
         }
         event => match lost(event) {
             Lost::Old => {
-                hold.lead.old = Link::Down;
-                State::Acquire(hold, leased)
+                acquire.hold.lead.old = Link::Down;
+                State::Acquire(acquire)
             }
-            Lost::New(link, reason) => rollback::begin(turn, &hold, link, reason),
-            Lost::None => State::Acquire(hold, leased),
+            Lost::New(link, reason) => rollback::begin(turn, &acquire.hold, link, reason),
+            Lost::None => State::Acquire(acquire),
         },
+    }
+}
+
+/// It refused to take: because it holds already, or it stands by and something is wrong.
+fn by_standing(turn: &mut Turn<'_>, acquire: Acquire, status: &Status) -> State {
+    match standing(status) {
+        Standing::Confirmed => begin_boot(turn, acquire.hold, Leased { epoch: status.epoch, confirmed: true }),
+        Standing::Unconfirmed => begin_boot(turn, acquire.hold, Leased { epoch: status.epoch, confirmed: false }),
+        Standing::Acquiring => State::Acquire(acquire),
+        Standing::Standby => {
+            let why = acquire.refused.unwrap_or_else(|| "it stands by".into());
+            rollback::begin(turn, &acquire.hold, Link::Up, Reason::Refused(Side::New, why))
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::wire::{Role, Status};
 
 pub use confirm::{Asking, Confirm, Then};
 pub use hold::{Draining, Next};
-pub use lead::{Boot, Hold, Lead, Leased, Link};
+pub use lead::{Acquire, Boot, Hold, Lead, Leased, Link};
 pub use preflight::{Epoch, Known, Preflight};
 pub use rollback::{Rollback, Stage};
 pub use words::{
@@ -44,7 +44,7 @@ pub enum State {
     /// The old app is told to stop.
     Yield(Hold),
     /// The new keeper is told to take the lease.
-    Acquire(Hold, Option<Leased>),
+    Acquire(Acquire),
     /// The new app boots.
     Boot(Boot),
     /// The new app is healthy; its epoch is being confirmed.
@@ -66,7 +66,7 @@ impl State {
         match self {
             Self::Start | Self::Preflight(_) | Self::Settle(_) | Self::Drain(_) => true,
             Self::Yield(_)
-            | Self::Acquire(..)
+            | Self::Acquire(_)
             | Self::Boot(_)
             | Self::Confirm(_)
             | Self::Retire
@@ -98,7 +98,7 @@ pub fn step(plan: &Plan, state: State, now: Duration, event: Event) -> (State, V
         (State::Settle(next), event) => hold::settle(turn_of, next, event),
         (State::Drain(draining), event) => hold::drain(turn_of, draining, event),
         (State::Yield(hold), event) => lead::yielding(turn_of, hold, event),
-        (State::Acquire(hold, leased), event) => lead::acquire(turn_of, hold, leased, event),
+        (State::Acquire(acquire), event) => lead::acquire(turn_of, acquire, event),
         (State::Boot(boot), event) => lead::boot(turn_of, boot, event),
         (State::Confirm(confirm), event) => confirm::step(turn_of, confirm, event),
         (State::Retire, event) => retire(turn_of, &event),

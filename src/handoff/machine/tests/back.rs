@@ -69,6 +69,7 @@ fn a_keeper_told_to_take_that_stands_by_is_rolled_back_at_once() {
     assert!(led.says(Side::New, &Verb::Status {}));
     led.on(greets(Side::New, Role::Standby, true));
     brought_back(&mut led);
+    is_back(&mut led, "the new app's keeper refused: no room");
 }
 
 #[test]
@@ -111,6 +112,7 @@ fn an_app_that_exits_before_its_confirmation_is_rolled_back_once_its_status_says
     assert!(led.says(Side::New, &Verb::Status {}));
     led.on(greets(Side::New, Role::Standby, false));
     brought_back(&mut led);
+    is_back(&mut led, "the new app exited: status 3, its last line: no such table");
 }
 
 #[test]
