@@ -44,7 +44,7 @@ pub struct Revision {
 }
 
 impl Revision {
-    /// A revision of these targets, with pools of its own.
+    /// A revision of these targets, with connections of its own.
     #[must_use]
     pub fn new(targets: &[spec::Target], options: spec::TargetOptions, keeper: Option<spec::Target>) -> Arc<Self> {
         static LAST: AtomicU64 = AtomicU64::new(0);

@@ -2,7 +2,7 @@
 
 mod body;
 mod connect;
-mod pool;
+mod idle;
 mod probe;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::spec;
 
 pub use body::{Ended, Outgoing, Streamed};
 pub use connect::{ConnectError, connect};
-pub use pool::{Connection, close_idle, sweep, take};
+pub use idle::{Connection, close_idle, sweep, take};
 pub use probe::{ProbeError, probe};
 
 /// One address that serves requests. Connections to it are kept per worker, under its id: two targets never share them,

@@ -8,6 +8,7 @@ mod world;
 mod failures;
 mod heads;
 mod held;
+mod limits;
 mod logs;
 mod passing;
 mod retries;

@@ -26,9 +26,14 @@ impl Proxy {
 
     /// With more environment, such as `("LOCKGATE_WORKERS", "1")`.
     pub fn with(environment: &[(&str, &str)]) -> Self {
+        Self::under("true", environment)
+    }
+
+    /// Started by a shell that does this first, such as `ulimit -n 64`.
+    pub fn under(first: &str, environment: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let mut command = command(&home);
-        command.args(["run", "--http-port", "0"]).env("LOCKGATE_WORKERS", "2");
+        let mut command = command(&home, "/bin/sh");
+        command.args(["-c", &format!("{first} && exec {LOCKGATE} run --http-port 0")]).env("LOCKGATE_WORKERS", "2");
         command.envs(environment.iter().copied()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -46,12 +51,12 @@ impl Proxy {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        command(&self.home).args(arguments).output().unwrap()
+        command(&self.home, LOCKGATE).args(arguments).output().unwrap()
     }
 
     /// Starts a command.
     pub fn begin(&self, arguments: &[&str]) -> Child {
-        command(&self.home).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command(&self.home, LOCKGATE).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a command that must succeed; what it printed.
@@ -139,8 +144,8 @@ impl Drop for Proxy {
 }
 
 /// Nothing of the machine's own settings leaks in.
-fn command(home: &tempfile::TempDir) -> Command {
-    let mut command = Command::new(LOCKGATE);
+fn command(home: &tempfile::TempDir, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("HOME", home.path()).env("TMPDIR", home.path()).stdin(Stdio::null());
     command.env("LOCKGATE_ADMIN_SOCKET", home.path().join("admin.sock"));
     command

@@ -23,10 +23,10 @@ const IDLE: Duration = Duration::from_secs(4);
 const MAX_IDLE: usize = 128;
 
 thread_local! {
-    static IDLE_CONNECTIONS: RefCell<Pools> = RefCell::default();
+    static IDLE_CONNECTIONS: RefCell<ByTarget> = RefCell::default();
 }
 
-type Pools = HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>;
+type ByTarget = HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>;
 
 struct Idle {
     connection: Connection,
@@ -94,10 +94,10 @@ impl Connection {
             return;
         }
         self.reused = true;
-        IDLE_CONNECTIONS.with_borrow_mut(|pools| {
-            let pool = pools.entry(self.target).or_default();
-            if pool.len() < MAX_IDLE {
-                pool.push(Idle { connection: self, since: Instant::now() });
+        IDLE_CONNECTIONS.with_borrow_mut(|idle| {
+            let kept = idle.entry(self.target).or_default();
+            if kept.len() < MAX_IDLE {
+                kept.push(Idle { connection: self, since: Instant::now() });
             }
         });
     }
@@ -106,7 +106,7 @@ impl Connection {
 /// This worker's most recently used idle connection to a target, if it has one that still lives.
 pub async fn take(target: u64) -> Option<Connection> {
     loop {
-        let idle = IDLE_CONNECTIONS.with_borrow_mut(|pools| pools.get_mut(&target)?.pop())?;
+        let idle = IDLE_CONNECTIONS.with_borrow_mut(|idle| idle.get_mut(&target)?.pop())?;
         let mut connection = idle.connection;
         if connection.sender.ready().await.is_ok() {
             return Some(connection);
@@ -116,18 +116,18 @@ pub async fn take(target: u64) -> Option<Connection> {
 
 /// Closes this worker's idle connections to a target.
 pub fn close_idle(target: u64) {
-    let closed = IDLE_CONNECTIONS.with_borrow_mut(|pools| pools.remove(&target));
+    let closed = IDLE_CONNECTIONS.with_borrow_mut(|idle| idle.remove(&target));
     drop(closed);
 }
 
 /// Closes this worker's connections that have lain idle for [`IDLE`]; says whether any is left.
 pub fn sweep(now: Instant) -> bool {
-    IDLE_CONNECTIONS.with_borrow_mut(|pools| {
-        pools.retain(|_, pool| {
-            pool.retain(|idle| now.saturating_duration_since(idle.since) < IDLE && !idle.connection.sender.is_closed());
-            !pool.is_empty()
+    IDLE_CONNECTIONS.with_borrow_mut(|idle| {
+        idle.retain(|_, kept| {
+            kept.retain(|idle| now.saturating_duration_since(idle.since) < IDLE && !idle.connection.sender.is_closed());
+            !kept.is_empty()
         });
-        !pools.is_empty()
+        !idle.is_empty()
     })
 }
 
