@@ -37,8 +37,12 @@ fn ten_deploys_under_load_lose_nothing_and_never_overlap() {
     assert_eq!(findings.lives, 1 + 8 + 2 + 2, "the first, eight good ones, two bad ones and two brought back");
     assert_eq!(findings.undone.len(), 2);
     assert!(findings.orders > 1_000, "a load of {} orders", findings.orders);
-    let outcomes: Vec<_> = host.handoffs().iter().map(|record| record["outcome"].clone()).collect();
-    println!("{} orders, longest hold {:.0} ms, outcomes {outcomes:?}", findings.orders, findings.holds.worst_ms);
+    let records = host.handoffs();
+    assert!(records.iter().skip(1).all(|record| record.kind == "exclusive"), "{records:#?}");
+    let outcomes: Vec<&str> = records.iter().skip(1).map(|record| record.outcome.as_str()).collect();
+    let back = "rolled back";
+    assert_eq!(outcomes, ["done", "done", back, "done", "done", "done", back, "done", "done", "done"], "{records:#?}");
+    println!("{} orders, longest hold {:.0} ms", findings.orders, findings.holds.worst_ms);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use lockgate::demo::stamps::Plan;
+use lockgate::journal::Record;
 use tempfile::TempDir;
 
 use crate::engine::{Container, Corner, docker, eventually};
@@ -129,12 +130,13 @@ impl Host {
         (serving, said)
     }
 
-    /// The proxy's journal of the service: one record a line.
-    pub(crate) fn handoffs(&self) -> Vec<serde_json::Value> {
+    /// The proxy's journal of the service, oldest first.
+    pub(crate) fn handoffs(&self) -> Vec<Record> {
         let listed = self.proxy.exec(&["kamal-proxy", "handoffs", SERVICE, "--json"]);
         assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
-        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-        serde_json::Deserializer::from_str(&text).into_iter().map(|record| record.expect("JSON")).collect()
+        let mut records: Vec<Record> = serde_json::from_slice(&listed.stdout).expect("records");
+        records.reverse();
+        records
     }
 
     /// A copy of what lies in the volume.
