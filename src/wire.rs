@@ -74,6 +74,9 @@ pub struct Status {
     /// Whether a conversation has prepared this keeper and has not ended.
     #[serde(default)]
     pub prepared: bool,
+    /// Whether its app was told to stop: it holds still, and not for long.
+    #[serde(default)]
+    pub stopping: bool,
     /// What its app asks of the proxy (`LOCKGATE_MAX_HOLD`, ... in the app's environment), by setting name.
     #[serde(default)]
     pub wishes: BTreeMap<String, String>,

@@ -36,7 +36,7 @@ pub fn decide<K: Copy>(seen: &[Seen<'_, K>], failed: Option<u64>) -> Decision<K>
     let holder = seen
         .iter()
         .filter_map(|seen| seen.status.map(|status| (seen.keeper, status)))
-        .filter(|(_, status)| status.role == Role::Holder)
+        .filter(|(_, status)| status.role == Role::Holder && !status.stopping)
         .max_by_key(|(_, status)| status.epoch);
     let Some((from, status)) = holder else { return Decision::Wait };
     if status.confirmed || failed != Some(status.epoch) {
@@ -74,6 +74,7 @@ mod tests {
             holder: None,
             lease: "1:2".into(),
             prepared: false,
+            stopping: false,
             wishes: std::collections::BTreeMap::new(),
             note: String::new(),
             unknown: std::collections::BTreeMap::new(),
@@ -84,6 +85,12 @@ mod tests {
         let seen: Vec<_> =
             keepers.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: Some(status) }).collect();
         decide(&seen, failed)
+    }
+
+    #[test]
+    fn a_holder_whose_app_is_stopping_is_not_adopted() {
+        let leaving = Status { stopping: true, ..keeper("old", Role::Holder, 4, true) };
+        assert_eq!(decide_among(&[leaving], None), Decision::Wait);
     }
 
     #[test]

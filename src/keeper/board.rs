@@ -19,6 +19,7 @@ pub(super) struct Board {
 struct Now {
     role: Role,
     prepared: bool,
+    stopping: bool,
     note: String,
 }
 
@@ -29,12 +30,19 @@ impl Board {
         service: Option<String>,
         wishes: BTreeMap<String, String>,
     ) -> Self {
-        let now = Now { role: Role::Standby, prepared: false, note: String::new() };
+        let now = Now { role: Role::Standby, prepared: false, stopping: false, note: String::new() };
         Self { directory, me, service, wishes, now: Mutex::new(now) }
     }
 
     pub(super) fn show_role(&self, role: Role) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).role = role;
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.role = role;
+        now.stopping = false;
+    }
+
+    /// Its app was told to stop.
+    pub(super) fn show_stopping(&self) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
     }
 
     pub(super) fn show_prepared(&self, prepared: bool) {
@@ -69,6 +77,7 @@ impl Board {
             holder: record.holder.filter(|_| held),
             lease,
             prepared: now.prepared,
+            stopping: now.stopping,
             wishes: self.wishes.clone(),
             note: if corrupt { "the lease's record is corrupt in both slots".to_owned() } else { note },
             unknown: BTreeMap::new(),

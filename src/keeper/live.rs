@@ -185,6 +185,7 @@ impl Keeper {
         let grace = self.options.grace;
         let grace = if live.record.unconfirmed { grace.min(UNCONFIRMED_GRACE) } else { grace };
         self.board.note("its app was told to stop".to_owned());
+        self.board.show_stopping();
         Role::Stopping(live, Stop { began, kill_at: Some(began + grace), tell, leave })
     }
 

@@ -58,10 +58,10 @@ fn an_abort_before_yield_changes_nothing() {
 #[test]
 fn a_service_removed_while_it_holds_answers_who_is_held_and_stays_removed() {
     let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 3000);
+    let slow = slow_order(&world, "slow", 7000);
     in_flight(&world);
     let next = Shop::version(2).start(&world);
-    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=2s"]);
+    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=3s"]);
     assert!(deploy.reaches("drain"));
     let held = slow_order(&world, "held", 0);
     until("it is held", || world.status()["held"] == 1);
@@ -93,10 +93,10 @@ fn a_pause_outlasts_the_handoff_that_it_fell_into() {
 #[test]
 fn a_proxy_told_to_stop_answers_who_is_held_and_gives_up_what_has_not_yielded() {
     let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 4000);
+    let slow = slow_order(&world, "slow", 8000);
     in_flight(&world);
     let next = Shop::version(2).start(&world);
-    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=1500ms"]);
+    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=3s"]);
     assert!(deploy.reaches("drain"));
     let held = slow_order(&world, "held", 0);
     until("it is held", || world.status()["held"] == 1);

@@ -445,6 +445,7 @@ fn status_of(name: Name, report: Report) -> Status {
         holder,
         lease: String::new(),
         prepared: false,
+        stopping: false,
         wishes: std::collections::BTreeMap::new(),
         note: String::new(),
         unknown: std::collections::BTreeMap::new(),

@@ -233,6 +233,7 @@ impl Keeper {
             holder: record.holder.clone(),
             lease: "lease".into(),
             prepared: false,
+            stopping: false,
             wishes: Default::default(),
             note: String::new(),
             unknown: Default::default(),

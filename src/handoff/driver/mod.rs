@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::machine::{self, Action, Cut, Event, InFlight, Outcome, Phase, Plan, Shut, Side, State};
@@ -73,6 +74,7 @@ struct Driver<'a, W> {
     /// Active when the handoff began: whose requests are drained and cut.
     leaving: Option<Arc<Revision>>,
     retiring: Option<gate::Drain<Revision>>,
+    cuts: JoinSet<(Rule, usize)>,
     finished: Option<Outcome>,
 }
 
@@ -91,6 +93,7 @@ pub async fn drive<W: Watcher>(job: &mut Job, watcher: &mut W, signals: Unbounde
         voices: HashMap::new(),
         pending: VecDeque::from([Event::Begin]),
         retiring: None,
+        cuts: JoinSet::new(),
         finished: None,
     };
     let mut state = State::Start;
@@ -106,6 +109,9 @@ pub async fn drive<W: Watcher>(job: &mut Job, watcher: &mut W, signals: Unbounde
             driver.perform(action).await;
         }
         if let Some(outcome) = driver.finished.take() {
+            while let Some(cut) = driver.cuts.join_next().await {
+                cut.into_iter().for_each(|(rule, count)| driver.recorder.cut(rule, count));
+            }
             let record = driver.recorder.finish(&outcome, &driver.job.service.gate.view());
             return Report { outcome, record };
         }
@@ -153,7 +159,7 @@ impl<W: Watcher> Driver<'_, W> {
             Action::Settle => self.settle(),
             Action::Drain => self.drain(),
             Action::Survey => self.survey().await,
-            Action::Cut(cut) => self.cut(cut).await,
+            Action::Cut(cut) => self.cut(cut),
             Action::CloseIdle => self.close_idle().await,
             Action::Flip(side) => self.flip(side),
             Action::Probe(side, pace) => self.probe(side, pace),
@@ -221,7 +227,8 @@ impl<W: Watcher> Driver<'_, W> {
         self.pending.push_back(Event::InFlight(found));
     }
 
-    async fn cut(&mut self, cut: Cut) {
+    /// Nothing of the way waits for it: how many were cut is asked for at the end.
+    fn cut(&mut self, cut: Cut) {
         let Some(leaving) = &self.leaving else { return };
         let rule = match cut {
             Cut::LongLived => Rule::LongLived,
@@ -229,8 +236,8 @@ impl<W: Watcher> Driver<'_, W> {
             Cut::Safe => Rule::Safe,
             Cut::All => Rule::All,
         };
-        let count = self.job.flights.cut(Scope::revision(leaving.id), rule).await;
-        self.recorder.cut(rule, count);
+        let (flights, scope) = (self.job.flights.clone(), Scope::revision(leaving.id));
+        self.cuts.spawn(async move { (rule, flights.cut(scope, rule).await) });
     }
 
     async fn close_idle(&mut self) {

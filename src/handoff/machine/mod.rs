@@ -237,7 +237,7 @@ enum Standing {
     Confirmed,
     /// Holds an epoch that is not confirmed yet.
     Unconfirmed,
-    /// On its way to being a holder.
+    /// On its way to being a holder, or from being one: its status says more in a moment.
     Acquiring,
     /// Not live.
     Standby,
@@ -245,6 +245,7 @@ enum Standing {
 
 fn standing(status: &Status) -> Standing {
     match (status.role, status.confirmed) {
+        (Role::Holder, _) if status.stopping => Standing::Acquiring,
         (Role::Holder, true) => Standing::Confirmed,
         (Role::Holder, false) => Standing::Unconfirmed,
         (Role::Acquiring, _) => Standing::Acquiring,

@@ -168,6 +168,7 @@ fn status(side: Side, role: Role, confirmed: bool) -> Status {
         holder: None,
         lease: "1:2".into(),
         prepared: false,
+        stopping: false,
         wishes: std::collections::BTreeMap::new(),
         note: String::new(),
         unknown: std::collections::BTreeMap::new(),
