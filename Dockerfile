@@ -6,7 +6,7 @@ WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --no-default-features --bin lockgate --bin kamal-proxy \
  && host=$(rustc -vV | sed -n 's/^host: //p') \
- && RUSTFLAGS='-C target-feature=+crt-static -C opt-level=s -C link-arg=-s' \
+ && RUSTFLAGS='-C target-feature=+crt-static -C opt-level=s -C strip=symbols' \
     cargo build --release --locked --no-default-features --bin lockgate-keep --target "$host" \
  && cp "target/$host/release/lockgate-keep" target/release/
 
