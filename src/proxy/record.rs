@@ -15,7 +15,7 @@ use crate::service::Service;
 use crate::spec::TargetOptions;
 use std::net::SocketAddr;
 
-/// Nothing where nothing is logged.
+/// Empty once it is discarded or taken.
 pub(super) struct Record {
     inner: Option<Box<Inner>>,
 }
@@ -46,31 +46,29 @@ struct Inner {
 impl Record {
     pub(super) fn begin(client: &Downstream, head: &Parts, upload: &Upload, arrival: Instant) -> Self {
         let own = |name| head.headers.get(name).cloned();
-        let inner = client.worker.access.is_some().then(|| {
-            Box::new(Inner {
-                worker: client.worker.clone(),
-                client: client.peer,
-                arrival,
-                uri: head.uri.clone(),
-                method: head.method.clone(),
-                version: head.version,
-                host: own(http::header::HOST),
-                request_id: head::request_id(&head.headers).cloned(),
-                content_type: own(CONTENT_TYPE),
-                content_length: upload.length(),
-                user_agent: own(USER_AGENT),
-                remote_addr: head::forwarded_for(&head.headers).cloned(),
-                route: None,
-                target: None,
-                status: page::CLIENT_LEFT,
-                response_type: None,
-                sent: 0,
-                extra: Vec::new(),
-                is_held: false,
-                held: None,
-            })
+        let inner = Box::new(Inner {
+            worker: client.worker.clone(),
+            client: client.peer,
+            arrival,
+            uri: head.uri.clone(),
+            method: head.method.clone(),
+            version: head.version,
+            host: own(http::header::HOST),
+            request_id: head::request_id(&head.headers).cloned(),
+            content_type: own(CONTENT_TYPE),
+            content_length: upload.length(),
+            user_agent: own(USER_AGENT),
+            remote_addr: head::forwarded_for(&head.headers).cloned(),
+            route: None,
+            target: None,
+            status: page::CLIENT_LEFT,
+            response_type: None,
+            sent: 0,
+            extra: Vec::new(),
+            is_held: false,
+            held: None,
         });
-        Self { inner }
+        Self { inner: Some(inner) }
     }
 
     /// Nothing is logged.
@@ -153,7 +151,7 @@ impl Record {
         }
     }
 
-    /// For other lines of the log about the same request; empty where nothing is logged.
+    /// For other lines of the log about the same request.
     pub(super) fn service(&self) -> &str {
         self.inner.as_ref().map(|inner| inner.service()).unwrap_or_default()
     }

@@ -22,6 +22,7 @@ pub(super) struct Upload {
     ahead: VecDeque<Frame<Bytes>>,
     share: Share,
     awaited: bool,
+    ended: bool,
 }
 
 /// Its part of what all may read ahead; given back when it is dropped.
@@ -49,7 +50,7 @@ impl Drop for Share {
 impl Upload {
     pub(super) fn new(body: Incoming, headers: &HeaderMap) -> Self {
         let awaited = !body.is_end_stream() && headers.contains_key(EXPECT);
-        Self { rest: body, ahead: VecDeque::new(), share: Share::default(), awaited }
+        Self { rest: body, ahead: VecDeque::new(), share: Share::default(), awaited, ended: false }
     }
 
     /// Whether there is a body at all.
@@ -57,9 +58,9 @@ impl Upload {
         self.ahead.is_empty() && self.rest.is_end_stream()
     }
 
-    /// Whether all of it was received.
+    /// Whether all of it was received. (hyper knows a chunked body's end only once it was read.)
     pub(super) fn is_received(&self) -> bool {
-        self.rest.is_end_stream()
+        self.ended || self.rest.is_end_stream()
     }
 
     /// Its length as announced; none where it is chunked.
@@ -111,7 +112,10 @@ impl Upload {
 
     async fn read(&mut self, shared: &Shared) -> Result<(), Failure> {
         match self.rest.frame().await {
-            None => Ok(()),
+            None => {
+                self.ended = true;
+                Ok(())
+            }
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Bytes::len);
                 self.share.add(&shared.held_body_now, len);

@@ -52,6 +52,24 @@ fn a_held_body_arrives_whole() {
     assert_eq!((seen[1].body.len(), seen[1].header("content-length")), (300_000, Some("300000")));
 }
 
+#[test]
+fn a_held_body_in_chunks_arrives_whole_and_holds_up_nobody() {
+    let (proxy, app) = shop(polite);
+    pause(&proxy);
+    let mut client = proxy.client();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-md\r\n\r\n\
+         2\r\nhe\r\n3\r\nllo\r\n0\r\nx-md: 9\r\n\r\n",
+    );
+    proxy.wait_until_held("shop", 1);
+    let mut others: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    others.iter_mut().for_each(|other| assert_eq!(other.get("/up").status, 200));
+    resume(&proxy);
+    assert_eq!(client.answer().status, 200);
+    let seen = app.seen().remove(0);
+    assert_eq!((&seen.body[..], &seen.trailers[..]), (&b"hello"[..], &[("x-md".to_owned(), "9".to_owned())][..]));
+}
+
 /// Holds a request, has its client leave, and says what reached the app once the gate was open again.
 fn reaches_the_app(request: &[u8]) -> Vec<String> {
     let (proxy, app) = shop(polite);

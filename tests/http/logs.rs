@@ -56,6 +56,11 @@ fn the_access_log_can_be_switched_off() {
     proxy.must(&["pause", "shop"]);
     proxy.wait_for_line(|line| line["msg"] == "Service paused");
     assert!(proxy.log().iter().all(|line| line["msg"] != "Request"));
+    proxy.must(&["resume", "shop"]);
+    drop(app);
+    assert_eq!(proxy.client().get("/gone").status, 502);
+    let line = proxy.wait_for_line(|line| line["msg"] == "Error while proxying");
+    assert_eq!(line["path"], "/gone", "what went wrong is said all the same");
 }
 
 #[test]
