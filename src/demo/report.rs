@@ -129,7 +129,8 @@ fn led_back(pushed: &Pushed, journal: &[Record]) -> bool {
 }
 
 fn snapshots(pushed: &[Pushed], journal: &[Record], bare: &[BareCopy]) -> Vec<SnapshotTime> {
-    let taken = pushed.iter().filter_map(|pushed| Some((pushed, record(pushed, journal)?.snapshot.as_ref()?)));
+    let recorded = pushed.iter().filter_map(|pushed| Some((pushed, record(pushed, journal)?.snapshot.as_ref()?)));
+    let taken = recorded.filter(|(_, snapshot)| snapshot.bytes > 0);
     taken
         .filter_map(|(pushed, snapshot)| {
             let version = pushed.push.version;
