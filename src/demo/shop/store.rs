@@ -35,11 +35,13 @@ enum Ask {
     Recent { answer: oneshot::Sender<Result<Vec<String>, String>> },
 }
 
-/// The two threads. Dropping it waits until both have closed the database.
+/// The two threads. Dropping it waits until both have closed the database, one after the other: of two connections
+/// that are closed at once neither may be the last, which writes the log back.
 pub(super) struct Store {
     asks: Option<mpsc::Sender<Ask>>,
     stop_background: Option<mpsc::Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
+    background: Option<JoinHandle<()>>,
+    orders: Option<JoinHandle<()>>,
 }
 
 impl Store {
@@ -52,11 +54,10 @@ impl Store {
         let (asks, asked) = mpsc::channel();
         let (stop_background, stopped) = mpsc::channel();
         let (placer, writer) = (boot.to_owned(), boot.to_owned());
-        let threads = vec![
-            thread::spawn(move || answer_all(connection, &asked, &placer, version)),
-            thread::spawn(move || write_in_the_background(&background, &stopped, &writer)),
-        ];
-        Ok(Self { asks: Some(asks), stop_background: Some(stop_background), threads })
+        let orders = thread::spawn(move || answer_all(connection, &asked, &placer, version));
+        let background = thread::spawn(move || write_in_the_background(&background, &stopped, &writer));
+        let (asks, stop_background) = (Some(asks), Some(stop_background));
+        Ok(Self { asks, stop_background, background: Some(background), orders: Some(orders) })
     }
 
     /// Places an order: returns once it is committed.
@@ -87,11 +88,10 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.asks = None;
         self.stop_background = None;
-        for thread in self.threads.drain(..) {
-            let _ended = thread.join();
-        }
+        let _ended = self.background.take().map(JoinHandle::join);
+        self.asks = None;
+        let _ended = self.orders.take().map(JoinHandle::join);
     }
 }
 
