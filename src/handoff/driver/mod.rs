@@ -122,7 +122,7 @@ impl<W: Watcher> Driver<'_, W> {
     /// What the journal and the saved state want to know of an event, whatever the machine makes of it.
     fn hear(&mut self, event: &Event, why: Option<String>) {
         if let Event::Said(side, saying) = event {
-            self.recorder.said(saying);
+            self.recorder.said(*side, saying);
             if self.counts(*side, saying) {
                 self.job.sides.said(*side, saying);
             }

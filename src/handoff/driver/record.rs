@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Job;
 use crate::clock;
 use crate::gate::View;
-use crate::handoff::machine::{Aim, Outcome, Phase};
+use crate::handoff::machine::{Aim, Outcome, Phase, Side};
 use crate::journal::{self, Record, Snapshot};
 use crate::service::Revision;
 use crate::service::flight::Rule;
@@ -77,9 +77,10 @@ impl Recorder {
         self.record.phases.push(journal::Phase { phase: phase.word().into(), ms });
     }
 
-    pub(super) fn said(&mut self, saying: &Saying) {
+    /// What the rollback's own take says of a snapshot is of no interest: the one that counts came before.
+    pub(super) fn said(&mut self, side: Side, saying: &Saying) {
         match saying {
-            Saying::Snapshot { bytes, ms, how, why } => {
+            Saying::Snapshot { bytes, ms, how, why } if side == Side::New => {
                 self.record.snapshot = Some(Snapshot { bytes: *bytes, ms: *ms, how: how.clone(), why: why.clone() });
             }
             Saying::Leased { restored: Some(epoch), .. } => self.record.restored = Some(*epoch),
@@ -90,6 +91,7 @@ impl Recorder {
             | Saying::Stopping {}
             | Saying::Free { .. }
             | Saying::Leased { restored: None, .. }
+            | Saying::Snapshot { .. }
             | Saying::Started {}
             | Saying::Exited { .. }
             | Saying::Held { .. }
