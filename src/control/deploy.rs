@@ -52,7 +52,8 @@ impl Control {
         job.sides.token = token;
         let mut watcher = Deploying { control: &self, deploy: &deploy, entry: &entry, progress, began: Instant::now() };
         let report = self.lead(&mut job, &mut watcher, &entry).await;
-        let answer = answer(&deploy, &entry, &job, report);
+        let registered = self.entry(&deploy.service).is_some();
+        let answer = answer(&deploy, &entry, &job, report, registered);
         if answer.is_ok() {
             tracing::info!(service = deploy.service, "Deployed");
         }
@@ -224,7 +225,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<Outcome, Failure> {
+fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report, registered: bool) -> Result<Outcome, Failure> {
     let mut warnings = report.record.warnings;
     match report.record.cut {
         0 => {}
@@ -232,7 +233,7 @@ fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<O
         cut => warnings.push(format!("{cut} requests were cut when the time to drain was over")),
     }
     if report.outcome != machine::Outcome::Done {
-        let mut failure = failure(deploy, job, &report.outcome);
+        let mut failure = failure(deploy, job, &report.outcome, registered);
         failure.hints.extend(warnings);
         return Err(failure);
     }
@@ -247,7 +248,7 @@ fn answer(deploy: &Deploy, entry: &Entry, job: &Job, report: Report) -> Result<O
     Ok(Outcome { warnings })
 }
 
-fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome) -> Failure {
+fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome, registered: bool) -> Failure {
     let (reason, now) = match outcome {
         machine::Outcome::Done => return Failure::internal("a deploy that was done is no failure"),
         machine::Outcome::GivenUp(reason) if job.plan.old_revision => {
@@ -255,6 +256,7 @@ fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome) -> Failure {
         }
         machine::Outcome::GivenUp(reason) => (reason, "nothing was changed"),
         machine::Outcome::RolledBack(reason) => (reason, "the old app was brought back and serves on"),
+        machine::Outcome::Unavailable { forward, .. } if !registered => (forward, "there is no such service yet"),
         machine::Outcome::Unavailable { forward, .. } => {
             (forward, "requests are held until a keeper says that its app is live and confirmed")
         }
