@@ -61,6 +61,15 @@ fn the_first_keeper_only_warns_of_an_app_from_before_there_were_keepers() {
     keeper.app_says("up 1");
 }
 
+/// Ends a loop, also where the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_snapshot_counts_only_if_nobody_tried_to_open_the_database_meanwhile() {
     let home = Home::new();
@@ -73,6 +82,7 @@ fn a_snapshot_counts_only_if_nobody_tried_to_open_the_database_meanwhile() {
     from.hand_over(&ticket);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ending = Ending(&done);
         scope.spawn(|| {
             let copy = home.lease().join("snapshots/2/00-shop.sqlite3");
             while !done.load(Ordering::Relaxed) {
@@ -85,7 +95,7 @@ fn a_snapshot_counts_only_if_nobody_tried_to_open_the_database_meanwhile() {
             }
         });
         let held = to.take_in_vain();
-        done.store(true, Ordering::Relaxed);
+        drop(ending);
         assert!(held.contains("somebody tried to open a database while it was copied"), "{held}");
     });
     assert!(!home.lease().join("snapshots/2").exists());
