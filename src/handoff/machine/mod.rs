@@ -12,6 +12,7 @@ mod confirm;
 mod hold;
 mod lead;
 mod preflight;
+mod prepare;
 mod rollback;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ use crate::wire::{Role, Status};
 pub use confirm::{Asking, Confirm, Then};
 pub use hold::{Draining, Next};
 pub use lead::{Acquire, Boot, Hold, Lead, Leased, Link};
-pub use preflight::{Epoch, Known, Preflight};
+pub use preflight::{Epoch, Preflight};
+pub use prepare::Known;
 pub use rollback::{Rollback, Stage};
 pub use words::{
     Action, Aim, Cut, Event, InFlight, Outcome, Pace, Phase, Plan, Reason, Shut, Side, Timer, Verdict, Word,

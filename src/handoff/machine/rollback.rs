@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::lead::{Hold, Leased, Link};
-use super::preflight::{last_words, prepare_line};
+use super::preflight::last_words;
+use super::prepare::prepare_line;
 use super::{Action, Event, Outcome, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
 use crate::wire::{Saying, Status, Verb};
 
