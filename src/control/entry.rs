@@ -1,12 +1,11 @@
 //! A service in control's charge: what is known of it besides what requests need.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::words::ServiceStatus;
-use crate::gate::{Limits, Operator, Reason};
+use crate::gate::Limits;
 use crate::handoff::driver::{Job, Report};
 use crate::handoff::machine::{Event, Phase};
 use crate::service::Service;
@@ -77,12 +76,9 @@ impl Entry {
     /// The proxy stops: what is held is answered 503 with Retry-After, and so is what would be held from now on.
     pub(super) fn turn_away(&self) {
         let gate = &self.service.gate;
-        let view = gate.view();
-        if matches!(view.reasons.operator, Operator::Paused { .. }) {
-            gate.close(Reason::Unavailable);
-            gate.resume();
-        }
-        gate.set_limits(Limits { max_held: 0, max_hold: Duration::ZERO, ..Limits::default() });
+        // In this order: nobody takes a place between the two.
+        gate.set_limits(Limits { max_held: 0, ..Limits::default() });
+        gate.turn_away();
     }
 
     /// Ends what a follower is doing, unless it has changed something already. Says whether one is at work.

@@ -196,6 +196,7 @@ impl Keeper {
             return Role::Holder(live);
         }
         let role = self.stop(live, vec![Arc::clone(from)], false);
+        say("yields: stopping the app");
         from.say(&Saying::Stopping {});
         role
     }

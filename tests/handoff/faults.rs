@@ -174,6 +174,7 @@ fn a_successor_that_is_lost_while_the_old_app_stops_leaves_the_old_one_live() {
     let mut next = Shop::version(3).start(&world);
     let mut deploy = world.begin_deploy(&next, &[]);
     assert!(deploy.reaches("yield"));
+    stubborn.says("yields: stopping the app");
     next.lose_keeper();
     let (code, said) = deploy.end();
     assert!(code == 1 && said.contains("the conversation with the new app's keeper broke"), "{said}");

@@ -84,6 +84,11 @@ impl<R> Gate<R> {
         });
     }
 
+    /// Answers those who wait [`Refusal::HeldTooLong`], at once: whatever opens the gate next lets none of them through.
+    pub fn turn_away(&self) {
+        self.change(|state| state.refuse_all(&Refusal::HeldTooLong));
+    }
+
     /// Lifts the operator's reason. Never waits.
     pub fn resume(&self) {
         self.change(|state| state.set_reasons(|reasons| reasons.operator = Operator::Running));

@@ -200,6 +200,17 @@ async fn a_stop_refuses_those_who_wait_and_those_who_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_are_turned_away_are_not_let_in_by_what_opens_the_gate_next() {
+    let gate = gate();
+    gate.close(Reason::Handoff);
+    let held = arrive(&gate).await;
+    gate.turn_away();
+    gate.open(Reason::Handoff);
+    assert_eq!(refusal(held).await, (Duration::ZERO, Refusal::HeldTooLong));
+    assert!(gate.enter(0).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_too_many_is_refused_until_somebody_leaves() {
     let gate = gate_with(Limits { max_held: 2, ..Limits::default() });
     gate.close(Reason::Handoff);
