@@ -1,5 +1,6 @@
 //! What an operator may do to services: deploy, pause, stop, resume, remove, look. One handoff at a time per service.
 
+mod answer;
 mod book;
 mod deploy;
 mod entry;
@@ -145,8 +146,12 @@ impl Control {
     /// Drives one handoff to its end, with its journal and what follows from it. The caller has the turn.
     async fn lead<W: Watcher>(self: &Arc<Self>, job: &mut Job, watcher: &mut W, entry: &Arc<Entry>) -> Report {
         let signals = entry.listen();
+        // What came before there was anybody to tell.
         if self.is_stopping() {
             entry.signal(Event::Shutdown);
+        }
+        if entry.now().removed {
+            entry.signal(Event::Abort);
         }
         let report = driver::drive(job, watcher, signals).await;
         entry.learn(job, &report);

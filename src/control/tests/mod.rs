@@ -63,9 +63,7 @@ async fn places_that_another_service_has_are_refused_before_the_health_wait() {
 #[tokio::test]
 async fn one_deploy_at_a_time_the_next_waits_or_fails_as_it_asked() {
     let (world, dead, app) = (World::new(), App::new(200).await, App::running(200).await);
-    let control = Arc::clone(&world.control);
-    let slow = deploy(&dead.address);
-    let slow = tokio::spawn(async move { control.deploy(slow, tokio::sync::mpsc::unbounded_channel().0).await });
+    let slow = world.begin(deploy(&dead.address));
     until("the first has its turn", || !world.control.claims.lock().unwrap().is_empty()).await;
     let busy = Deploy { on_busy: OnBusy::Fail, ..deploy(&app.address) };
     assert_eq!(world.deploy(busy).await.unwrap_err().kind, FailureKind::Conflict);
@@ -158,6 +156,36 @@ async fn a_new_app_that_answers_but_is_not_healthy_is_rolled_back() {
     assert!(failure.hints[0].contains("unexpected status (500)"), "{:?}", failure.hints);
     assert!(old.app.is_live() && !new.app.is_live());
     assert!(world.status().closed.is_empty());
+}
+
+#[tokio::test]
+async fn a_service_removed_before_yield_gives_its_handoff_up_and_the_deploy_says_why() {
+    let (world, app, dead) = (World::new(), App::running(200).await, App::new(200).await);
+    world.deploy(deploy(&app.address)).await.unwrap();
+    let deploying = world.begin(deploy(&dead.address));
+    until("the handoff has begun", || world.status().phase.is_some()).await;
+    world.control.remove("shop".into()).await.unwrap();
+    let failure = deploying.await.unwrap().unwrap_err();
+    assert_eq!(failure.error, "the service was removed during its deploy");
+    assert_eq!(failure.hints, ["the old app is live, but requests do not go there"]);
+    assert_eq!(failure.kind, FailureKind::Conflict);
+    assert!(world.control.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_service_removed_past_yield_fails_its_deploy_and_stays_removed() {
+    let (world, old, new) = kept(Fault::BootsOn, 200).await;
+    let deploying = world.begin(deploy_of(&new));
+    until("the new app boots", || world.status().phase.as_deref() == Some("boot")).await;
+    world.control.remove("shop".into()).await.unwrap();
+    new.app.start().await;
+    let failure = deploying.await.unwrap().unwrap_err();
+    assert_eq!(failure.error, "the service was removed during its deploy");
+    assert_eq!(failure.hints, ["the new app is live, but requests do not go there"]);
+    assert!(new.app.is_live() && !old.app.is_live());
+    assert!(world.control.list().is_empty());
+    assert_eq!(world.state_file(), "[]\n");
+    assert_eq!(world.control.handoffs("shop", 1).unwrap()[0].outcome, "done");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::config::Settings;
 use crate::control::{Control, Failure, Outcome, ServiceStatus};
@@ -35,6 +35,12 @@ impl World {
 
     pub(super) async fn deploy(&self, deploy: Deploy) -> Result<Outcome, Failure> {
         self.control.deploy(deploy, unbounded_channel().0).await
+    }
+
+    /// A deploy that goes on while the test does something else.
+    pub(super) fn begin(&self, deploy: Deploy) -> JoinHandle<Result<Outcome, Failure>> {
+        let control = Arc::clone(&self.control);
+        tokio::spawn(async move { control.deploy(deploy, unbounded_channel().0).await })
     }
 
     pub(super) fn status(&self) -> ServiceStatus {
@@ -147,6 +153,8 @@ pub(super) enum Fault {
     None,
     /// The app exits while it boots.
     Exits,
+    /// The app boots until the test starts it.
+    BootsOn,
     /// `prepare` is refused.
     Refuses,
     /// The conversation breaks at `take`, before the lease is had.
@@ -294,11 +302,13 @@ impl Keeper {
             Saying::Snapshot { bytes: 10, ms: 2, how: "copy".into(), why: None },
             Saying::Started {},
         ];
-        if self.fault == Fault::Exits {
-            self.free();
-            sayings.push(Saying::Exited { code: 3, lines: vec!["no such table: orders".into()] });
-        } else {
-            self.app.start().await;
+        match self.fault {
+            Fault::Exits => {
+                self.free();
+                sayings.push(Saying::Exited { code: 3, lines: vec!["no such table: orders".into()] });
+            }
+            Fault::BootsOn => {}
+            Fault::None | Fault::Refuses | Fault::BreaksAtTake | Fault::LosesConfirmed => self.app.start().await,
         }
         sayings
     }
