@@ -66,11 +66,10 @@ async fn connection(stream: UnixStream, api: Arc<Api>) {
     }
 }
 
-/// Binds the socket, in the place of whatever lies there: call it once the ports are bound, so that a second proxy on
-/// the same ports fails before it takes the first one's socket.
+/// Binds the socket. What a proxy that died has left there is replaced; one that answers keeps it.
 ///
 /// # Errors
-/// Where the directory is missing or not writable.
+/// Another process serves it, or the directory is missing or not writable.
 pub fn bind(path: &Path) -> io::Result<Socket> {
     Socket::bind(path)
 }

@@ -17,13 +17,10 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// In the place of what a proxy that died has left there, never of one that answers.
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
+        remove_unless_served(path)?;
+        let socket = new_socket()?;
         // The mode of the descriptor becomes the file's: at no moment can anybody else connect.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         socket.bind(&SockAddr::unix(path)?)?;
@@ -43,6 +40,36 @@ impl Drop for Socket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+fn new_socket() -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn remove_unless_served(path: &Path) -> io::Result<()> {
+    let socket = new_socket()?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        // A full queue is somebody's too.
+        Ok(()) => return Err(served(socket)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(served(socket)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        Err(error) => return Err(error),
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn served(socket: socket2::Socket) -> io::Error {
+    let stream = UnixStream::from_std(std::os::unix::net::UnixStream::from(socket));
+    let process = stream.and_then(|stream| stream.peer_cred()).ok().and_then(|peer| peer.pid());
+    // 0 is a process of another PID namespace.
+    let process = process.filter(|pid| *pid > 0).map_or("another process".into(), |pid| format!("process {pid}"));
+    io::Error::new(io::ErrorKind::AddrInUse, format!("bind: address already in use by {process}"))
 }
 
 fn inode(path: &Path) -> io::Result<u64> {
@@ -93,10 +120,21 @@ mod tests {
         std::fs::write(&path, "left behind").unwrap();
         let first = Socket::bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
         let second = Socket::bind(&path).unwrap();
         drop(first);
         assert!(path.exists(), "the second one's socket stays");
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_served_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let first = Socket::bind(&path).unwrap();
+        let error = Socket::bind(&path).unwrap_err();
+        assert_eq!(error.to_string(), format!("bind: address already in use by process {}", std::process::id()));
+        assert_eq!(inode(&path).unwrap(), first.inode);
     }
 }

@@ -4,6 +4,7 @@ mod bind;
 mod limits;
 mod workers;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::observe::{self, Output};
 use crate::proxy::Shared;
 use crate::router::Router;
 use crate::service::flight::Flights;
+use crate::state::{DataLock, LockError};
 use workers::Workers;
 
 /// Threads of the runtime on which control, admin API and handoffs run, apart from the workers.
@@ -56,8 +58,11 @@ fn control_runtime() -> Result<Runtime, String> {
 
 async fn serve(settings: Arc<Settings>, output: &Output) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
-    // Before anything else: a second proxy on the same port must not touch what the first one leads.
+    // Before anything else: a second proxy on the same port, data or socket must not touch what the first one leads.
     let listener = bind::listen(settings.bind, settings.http_port)?;
+    let _data = lock(&settings.data)?;
+    let socket = admin::bind(&settings.admin_socket)
+        .map_err(|error| format!("listen unix {}: {error}", settings.admin_socket.display()))?;
     let (router, flights) = (Arc::new(Router::new()), Flights::new());
     let control = Control::new(Arc::clone(&settings), Arc::clone(&router), flights.clone());
     control.restore().await;
@@ -66,8 +71,6 @@ async fn serve(settings: Arc<Settings>, output: &Output) -> Result<(), String> {
     }
     let shared = Arc::new(Shared::new(router, flights, &settings));
     let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
-    let socket = admin::bind(&settings.admin_socket)
-        .map_err(|error| format!("listen unix {}: {error}", settings.admin_socket.display()))?;
     let count = if settings.workers == 0 { workers::default_count() } else { settings.workers };
     let workers = Workers::start(count, &[listener], &shared, settings.access_log.then_some(output))
         .map_err(|error| format!("starting workers: {error}"))?;
@@ -91,6 +94,18 @@ async fn serve(settings: Arc<Settings>, output: &Output) -> Result<(), String> {
     admin.shutdown().await;
     tracing::info!("Server stopped");
     Ok(())
+}
+
+/// None where the directory cannot be locked: then the state cannot be saved there either, which is said when it is tried.
+fn lock(data: &Path) -> Result<Option<DataLock>, String> {
+    match DataLock::take(data) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ LockError::Taken { .. }) => Err(error.to_string()),
+        Err(error @ LockError::Io { .. }) => {
+            tracing::warn!(%error, "Unable to lock the data directory");
+            Ok(None)
+        }
+    }
 }
 
 /// The two that ask for a graceful stop. Caught from the start to the end, so that none of them kills.

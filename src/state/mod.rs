@@ -4,9 +4,11 @@
 //! `lockgate` of a service, and only where it differs from the default, so that kamal-proxy can read the file again.
 
 mod file;
+mod lock;
 mod saved;
 
 pub use file::{Loaded, StateError, load, save};
+pub use lock::{DataLock, LockError};
 pub use saved::{
     KnownKeeper, Ours, PauseController, PauseState, SavedHealthCheck, SavedOptions, SavedService, SavedTargetOptions,
     duration, meet, nanos,

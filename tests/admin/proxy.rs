@@ -138,6 +138,12 @@ impl Proxy {
         rustix::process::kill_process(self.pid(), signal).expect("it lives");
     }
 
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it lives");
+        self.child.wait().expect("it ends");
+    }
+
     /// Waits for its end.
     pub(crate) fn exit_code(mut self) -> i32 {
         self.child.wait().expect("it ends").code().unwrap_or(-1)

@@ -20,6 +20,30 @@ fn a_port_that_is_taken_fails_before_the_first_ones_socket_is_touched() {
 }
 
 #[test]
+fn a_second_proxy_on_the_same_data_does_not_start_and_names_the_first() {
+    let home = Home::new();
+    let first = Proxy::start(&home);
+    let mut second = home.command(KAMAL_PROXY);
+    second.args(["run", "--http-port", "0"]).env("KAMAL_PROXY_SOCKET", home.path().join("other.sock"));
+    let (data, pid) = (home.path().join(".config/kamal-proxy"), first.pid());
+    Said::from(second.output().expect("it starts"))
+        .fails(&format!("the data directory {} is in use by process {pid}", data.display()));
+    assert_eq!(home.kamal(&["list", "--json"]).out, "[]\n", "the first one answers");
+}
+
+#[test]
+fn a_second_proxy_on_the_same_socket_does_not_start_and_names_the_first() {
+    let home = Home::new();
+    let first = Proxy::start(&home);
+    let mut second = home.command(KAMAL_PROXY);
+    second.args(["run", "--http-port", "0"]).env("HOME", home.path().join("other"));
+    let (socket, pid) = (home.socket(), first.pid());
+    Said::from(second.output().expect("it starts"))
+        .fails(&format!("listen unix {}: bind: address already in use by process {pid}", socket.display()));
+    assert_eq!(home.kamal(&["list", "--json"]).out, "[]\n", "the first one answers");
+}
+
+#[test]
 fn a_port_beyond_all_ports_is_refused() {
     let said = Home::new().kamal(&["run", "--http-port", "70000"]);
     assert_eq!((said.code, said.err.as_str()), (1, "Error: listen tcp: address 70000: invalid port\n"));
@@ -80,9 +104,8 @@ fn a_terminated_proxy_unlinks_its_socket_and_exits_well() {
 #[test]
 fn a_socket_left_behind_is_replaced() {
     let home = Home::new();
-    let proxy = Proxy::start(&home);
-    proxy.signal(Signal::KILL);
-    proxy.exit_code();
+    let mut proxy = Proxy::start(&home);
+    proxy.kill();
     assert!(home.socket().exists());
     let _next = Proxy::start(&home);
     assert_eq!(home.kamal(&["list", "--json"]).out, "[]\n");

@@ -6,7 +6,6 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::proxy::{Home, LOCKGATE, Proxy, Said};
@@ -51,13 +50,13 @@ impl World {
 
     /// The proxy dies without a word, and another starts in its place.
     pub(crate) fn crash(&mut self) {
-        self.proxy.signal(Signal::KILL);
+        self.proxy.kill();
         self.proxy = Proxy::start(&self.home);
     }
 
     /// As [`World::crash`], with one more variable for the new one.
     pub(crate) fn crash_and_set(&mut self, name: &str, value: &str) {
-        self.proxy.signal(Signal::KILL);
+        self.proxy.kill();
         let mut command = self.home.command(LOCKGATE);
         command.args(["run", "--http-port", "0"]).env(name, value);
         self.proxy = Proxy::spawn(command);
