@@ -18,6 +18,8 @@ pub(super) struct Board {
 #[derive(Clone)]
 struct Now {
     role: Role,
+    /// What a holder wrote: its word, whatever has become of the record since.
+    written: Option<Record>,
     prepared: bool,
     stopping: bool,
     note: String,
@@ -30,13 +32,22 @@ impl Board {
         service: Option<String>,
         wishes: BTreeMap<String, String>,
     ) -> Self {
-        let now = Now { role: Role::Standby, prepared: false, stopping: false, note: String::new() };
+        let now = Now { role: Role::Standby, written: None, prepared: false, stopping: false, note: String::new() };
         Self { directory, me, service, wishes, now: Mutex::new(now) }
     }
 
     pub(super) fn show_role(&self, role: Role) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         now.role = role;
+        now.written = None;
+        now.stopping = false;
+    }
+
+    /// It holds, by this record.
+    pub(super) fn show_holder(&self, written: &Record) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.role = Role::Holder;
+        now.written = Some(written.clone());
         now.stopping = false;
     }
 
@@ -61,20 +72,27 @@ impl Board {
             Err(error) => (false, Reading::Blank, String::new(), error.to_string()),
         };
         let corrupt = reading == Reading::Corrupt;
-        let record = match reading {
-            Reading::Good(record) => *record,
-            Reading::Blank | Reading::Corrupt => Record::blank(),
+        let record = match (now.written, reading) {
+            (Some(written), _) => written,
+            (None, Reading::Good(record)) => *record,
+            (None, Reading::Blank | Reading::Corrupt) => Record::blank(),
         };
-        let held = !free || now.role != Role::Standby;
+        // A corrupt record counts as a confirmed epoch of an unknown keeper.
+        let confirmed = if record.epoch > 0 { !record.unconfirmed } else { corrupt };
+        let holder = match now.role {
+            Role::Standby => record.holder.filter(|_| !free),
+            // Before the record says so: it is written last.
+            Role::Acquiring | Role::Holder => Some(self.me.clone()),
+        };
         Status {
             wire: VERSION,
             role: now.role,
             service: self.service.clone().or(record.service),
             id: self.me.id.clone(),
             epoch: record.epoch,
-            confirmed: record.epoch > 0 && !record.unconfirmed,
+            confirmed,
             last_confirmed: record.last_confirmed,
-            holder: record.holder.filter(|_| held),
+            holder,
             lease,
             prepared: now.prepared,
             stopping: now.stopping,

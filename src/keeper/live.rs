@@ -78,7 +78,7 @@ impl Keeper {
         let tell = |sayings: &[Saying]| taker.into_iter().for_each(|taker| taker.say_all(sayings));
         match started {
             Ok(app) => {
-                self.board.show_role(Shown::Holder);
+                self.board.show_holder(&record);
                 self.board.note(String::new());
                 sayings.push(Saying::Started {});
                 tell(&sayings);
@@ -143,10 +143,15 @@ impl Keeper {
                 from.refuse(error.to_string());
                 return live;
             }
+            self.board.show_holder(&confirmed);
             live.record = confirmed;
             live.taker = None;
             from.say(&Saying::Confirmed { epoch });
             say(&format!("epoch {epoch} is confirmed"));
+            // Nobody waits for this: else one bad block could make it unconfirmed again, and undo it.
+            if let Err(error) = live.lease.repeat() {
+                say(&error.to_string());
+            }
             self.prune();
         } else {
             from.say(&Saying::Confirmed { epoch });

@@ -168,6 +168,17 @@ impl Lease {
         self.slots.write(&self.file, record).map_err(Error::io("write", &self.path))
     }
 
+    /// Writes what the record says into the other slot too: whichever of the two is spoiled later, this is known.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the record stands.
+    pub fn repeat(&mut self) -> Result<(), Error> {
+        match self.slots.reading.clone() {
+            Reading::Good(record) => self.write(&record),
+            Reading::Blank | Reading::Corrupt => Ok(()),
+        }
+    }
+
     /// Whether the lock is still that of the path: a lock on a file that was put away protects nobody.
     ///
     /// # Errors

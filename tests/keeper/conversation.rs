@@ -283,6 +283,21 @@ fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
 }
 
 #[test]
+fn one_that_is_acquiring_shows_itself_as_who_holds_not_the_one_before() {
+    let home = Home::new();
+    let mut first = Keeper::of(&home.database());
+    first.app_says("up 1");
+    first.signal(libc::SIGTERM);
+    assert_eq!(first.ends(), 0);
+    // It acquires unasked, and waits a second for this opener.
+    let _open = std::fs::File::open(home.database()).unwrap();
+    let acquiring = Keeper::of(&home.database());
+    until("acquiring", || acquiring.status().role == Role::Acquiring);
+    let status = acquiring.status();
+    assert_eq!((status.holder.unwrap().id, status.epoch), (status.id, 1), "whose epoch is not written yet");
+}
+
+#[test]
 fn a_second_service_on_the_same_database_is_refused_and_told_whose_it_is() {
     let home = Home::new();
     let mut shop = KeeperBuilder::of(&home.database()).option("--service", "shop").start();
