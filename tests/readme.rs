@@ -1,4 +1,4 @@
-//! What README.md tells people to type is there: commands, their flags, files.
+//! What README.md tells people to type is there: commands, their flags, files. So are the tests that docs/faults.md names.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 
@@ -48,6 +48,30 @@ fn the_settings_that_the_readme_points_to_are_valid() {
         .output()
         .expect("lockgate starts");
     text(checked, "lockgate check config/lockgate.toml");
+}
+
+#[test]
+fn every_test_that_the_faults_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/faults.md")).expect("docs/faults.md");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")).collect();
+    for row in rows.iter().filter(|row| !row.starts_with("| fault |")) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
+        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test is named for: {row}");
+        for name in named {
+            let [binary, file, test] = name.split("::").collect::<Vec<_>>()[..] else {
+                panic!("no test's name: {name}")
+            };
+            let text = std::fs::read_to_string(root.join("tests").join(binary).join(file).with_extension("rs"));
+            let attribute = text.as_deref().unwrap_or_default().split(&format!("\nfn {test}()")).next().unwrap();
+            let is_there = text.as_ref().is_ok_and(|text| attribute.len() < text.len());
+            assert!(
+                is_there && attribute.lines().rev().take(2).any(|line| line == "#[test]"),
+                "there is no test {name}"
+            );
+        }
+    }
 }
 
 /// Each command of ours in the README, from its program on: blocks of commands, ENTRYPOINT and ExecStart.

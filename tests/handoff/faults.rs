@@ -8,7 +8,7 @@ use crate::world::{World, until};
 
 /// After whatever has happened: the next deploy works, and nothing was lost but what was said to be.
 #[track_caller]
-fn the_next_deploy_works(world: &World) {
+pub(crate) fn the_next_deploy_works(world: &World) {
     let next = Shop::version(9).start(world);
     world.deploy(&next, &[]).succeeds();
     world.serves(&next);
@@ -30,20 +30,25 @@ fn a_version_that_exits_0_while_booting_has_failed() {
 #[test]
 fn a_version_on_the_wrong_port_is_told_what_the_probe_met() {
     let (world, live) = World::with_shop();
+    let load = Load::start(&world, 4);
     let bad = Shop::version(2).on_the_wrong_port().start(&world);
     let said = world.deploy(&bad, &["--deploy-timeout=1s"]);
     said.fails("target failed to become healthy within configured timeout (1s)");
     assert!(said.err.contains(&format!("dial tcp {}", bad.target)), "{said:?}");
     world.serves(&live);
+    load.goes_on();
+    nothing_was_lost(&world, &load.end());
     the_next_deploy_works(&world);
 }
 
 #[test]
 fn a_target_that_is_neither_healthy_nor_kept_is_told_about_both() {
-    let world = World::new();
+    let (world, live) = World::with_shop();
     let said = world.home.lockgate(&["deploy", "shop", "--target=127.0.0.1:9", "--deploy-timeout=1500ms"]);
     said.fails("target failed to become healthy within configured timeout (1.5s)");
     assert!(said.err.contains("dial tcp 127.0.0.1:9") && said.err.contains("127.0.0.1:8647"), "{said:?}");
+    world.serves(&live);
+    the_next_deploy_works(&world);
 }
 
 #[test]
@@ -58,7 +63,7 @@ fn a_named_keeper_that_does_not_answer_fails_the_deploy_before_anything_is_touch
 }
 
 #[test]
-fn a_lease_directory_that_cannot_be_written_is_refused_before_the_hold() {
+fn a_lock_file_that_was_replaced_is_refused_before_the_hold() {
     let (world, live) = World::with_shop();
     let next = Shop::version(2).start(&world);
     let lease = world.home.path().join("shop.db.lockgate");
@@ -81,8 +86,9 @@ fn a_second_service_on_the_same_database_is_refused_and_told_whose_it_is() {
     let target = format!("--target={}", other.target);
     let keeper = format!("--keeper={}", other.control);
     let said = world.home.lockgate(&["deploy", "other", "--host=other.test", &target, &keeper]);
-    assert!(said.code == 1 && said.err.contains("shop"), "{said:?}");
+    assert!(said.code == 1 && said.err.contains("this lease belongs to the service shop, not other"), "{said:?}");
     world.serves(&live);
+    the_next_deploy_works(&world);
 }
 
 #[test]

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 
+mod apps;
 mod faults;
 mod good;
 mod kills;
 mod load;
+#[path = "../world/mount.rs"]
+mod mount;
 mod operator;
 #[path = "../admin/proxy.rs"]
 #[allow(dead_code, reason = "shared with the tests of the admin API, which use more of it")]
 mod proxy;
 mod shop;
+mod volume;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,8 @@ pub(crate) struct Version {
     options: Vec<String>,
     elsewhere: bool,
     stubborn: bool,
+    /// Where it sees the database, if not where the world does.
+    volume: Option<PathBuf>,
 }
 
 /// A kept shop; killed at the end, with all that it started.
@@ -33,7 +36,8 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn version(number: u32) -> Version {
-        Version { number, plan: "good", before: String::new(), options: Vec::new(), elsewhere: false, stubborn: false }
+        let (before, options) = (String::new(), Vec::new());
+        Version { number, plan: "good", before, options, elsewhere: false, stubborn: false, volume: None }
     }
 }
 
@@ -62,6 +66,12 @@ impl Version {
         self
     }
 
+    /// Sees the database in this directory, another view of the world's.
+    pub(crate) fn volume(mut self, directory: &Path) -> Self {
+        self.volume = Some(directory.to_owned());
+        self
+    }
+
     /// One more option of its keeper; the last of a name counts.
     pub(crate) fn keep(mut self, option: &str) -> Self {
         self.options.push(option.into());
@@ -73,7 +83,7 @@ impl Version {
     pub(crate) fn start(self, world: &World) -> Shop {
         let target = free_address();
         let listen = if self.elsewhere { free_address() } else { target.clone() };
-        let database = world.database();
+        let database = self.volume.map_or_else(|| world.database(), |volume| volume.join("shop.db"));
         let shop = format!(
             "{}; {} {LOCKGATE} demo shop --version={} --plan={} --listen={listen} --database={} --stamps={} {}",
             if self.before.is_empty() { ":" } else { &self.before },

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::mount::Mount;
 use crate::proxy::{Home, LOCKGATE, Proxy, Said};
 use crate::shop::Shop;
 
@@ -27,12 +28,14 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) struct World {
     pub(crate) proxy: Proxy,
     pub(crate) home: Home,
+    /// Where the database is, if not at home.
+    pub(crate) volume: Option<Mount>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let home = Home::new();
-        Self { proxy: Proxy::start(&home), home }
+        Self { proxy: Proxy::start(&home), home, volume: None }
     }
 
     /// A world whose service `shop` has its first version, kept and deployed.
@@ -44,8 +47,26 @@ impl World {
         (world, shop)
     }
 
+    /// The same, with the database on a small file system; none where the test may not mount one.
+    #[track_caller]
+    pub(crate) fn with_shop_on_a_small_disk() -> Option<(Self, Shop)> {
+        let world = Self { volume: Some(Mount::of("64m")?), ..Self::new() };
+        let shop = Shop::version(1).start(&world);
+        world.deploy(&shop, &[]).succeeds();
+        Some((world, shop))
+    }
+
+    pub(crate) fn disk(&self) -> &Mount {
+        self.volume.as_ref().expect("a world on a small disk")
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
-        self.home.path().join("shop.db")
+        self.volume.as_ref().map_or(self.home.path(), Mount::path).join("shop.db")
+    }
+
+    /// The lease directory.
+    pub(crate) fn lease(&self) -> PathBuf {
+        self.database().with_file_name("shop.db.lockgate")
     }
 
     /// The proxy dies without a word, and another starts in its place.

@@ -84,6 +84,10 @@ fn an_unconfirmed_app_gets_only_a_moment_to_stop() {
     assert!((200..3000).contains(&ms), "{ms}, where the grace is 8 s");
 }
 
+fn named(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
 #[test]
 fn a_daemon_that_the_app_left_behind_is_killed_before_the_lease_is_free() {
     let home = Home::new();
@@ -91,6 +95,7 @@ fn a_daemon_that_the_app_left_behind_is_killed_before_the_lease_is_free() {
     let mut old = KeeperBuilder::of(&home.database()).app(app).start();
     let daemon: i32 = old.app_says("daemon").split(' ').nth(1).unwrap().parse().unwrap();
     old.app_says("up");
+    until("the daemon to be deaf", || named(daemon) == "sleep");
     let new = Keeper::of(&home.database());
     let mut to = new.talk();
     let ticket = to.prepare();

@@ -29,6 +29,10 @@ fn this_program() -> String {
     std::env::current_exe().unwrap().to_str().unwrap().to_owned()
 }
 
+fn app_of_this_program() -> String {
+    format!("{}::an_app_that_closed_the_lock_and_has_the_database_open", module_path!().split_once("::").unwrap().1)
+}
+
 #[test]
 fn a_standby_killed_before_its_take_leaves_everything_as_it_was() {
     let home = Home::new();
@@ -95,13 +99,9 @@ fn the_app_of_a_keeper_killed_after_its_take_keeps_others_out_while_it_lives() {
 #[test]
 fn an_heir_that_lost_the_lock_but_has_the_database_open_is_found_by_the_kernels_answer() {
     let home = Home::new();
-    let name = format!(
-        "{}::an_app_that_closed_the_lock_and_has_the_database_open",
-        module_path!().split_once("::").unwrap().1
-    );
     let mut first = KeeperBuilder::of(&home.database())
         .environment(APP, home.database().to_str().unwrap())
-        .command([&this_program(), "--exact", &name, "--nocapture"])
+        .command([&this_program(), "--exact", &app_of_this_program(), "--nocapture"])
         .start();
     first.app_says("has it open");
     let orphans = descendants(first.pid());
@@ -122,6 +122,35 @@ fn an_heir_that_lost_the_lock_but_has_the_database_open_is_found_by_the_kernels_
     signal_process(orphans[0], libc::SIGKILL);
     drop(talk);
     next.app_says("up 2");
+}
+
+#[test]
+fn an_unconfirmed_heir_that_lost_the_lock_keeps_the_old_app_away_only_while_it_lives() {
+    let home = Home::new();
+    let before = home.bytes();
+    let mut old = Keeper::of(&home.database());
+    old.app_says("up 1");
+    let mut new = KeeperBuilder::of(&home.database())
+        .environment(APP, home.database().to_str().unwrap())
+        .command([&this_program(), "--exact", &app_of_this_program(), "--nocapture"])
+        .start();
+    let (mut from, mut to) = (old.talk(), new.talk());
+    hand_over(&mut from, &mut to);
+    new.app_says("has it open");
+    home.sql("INSERT INTO orders VALUES (7)");
+    let orphans = descendants(new.pid());
+    new.signal(libc::SIGKILL);
+    new.ends();
+    from.prepare();
+    let held = from.take_in_vain();
+    assert!(held.contains("shop.sqlite3 is open in") && held.contains(&orphans[0].to_string()), "{held}");
+    assert_ne!(home.bytes(), before, "nothing is put back under somebody who has it open");
+    signal_process(orphans[0], libc::SIGKILL);
+    from.prepare();
+    assert!(matches!(from.take().0, Saying::Leased { epoch: 3, restored: Some(2), .. }));
+    assert_eq!(home.bytes(), before);
+    let next = Keeper::of(&home.database());
+    assert!(matches!(hand_over(&mut from, &mut next.talk()).0, Saying::Leased { epoch: 4, .. }));
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 
+#[path = "../world/mount.rs"]
+#[allow(dead_code, reason = "shared with the tests of whole handoffs, which use more of it")]
+mod mount;
 #[path = "../world/keeper.rs"]
 mod world;
 
