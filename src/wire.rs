@@ -181,8 +181,8 @@ pub enum Saying {
     Snapshot {
         /// Bytes copied; 0 where none was taken.
         bytes: u64,
-        /// Milliseconds it took, syncing included.
-        ms: u64,
+        /// Microseconds it took, syncing included.
+        us: u64,
         /// How: `reflink`, `copy` or `none`.
         how: String,
         /// Why none was taken.

@@ -135,8 +135,7 @@ fn snapshots(pushed: &[Pushed], journal: &[Record], bare: &[BareCopy]) -> Vec<Sn
         .filter_map(|(pushed, snapshot)| {
             let version = pushed.push.version;
             let bare_ms = bare.iter().find(|bare| bare.version == version && bare.bytes > 0)?.ms;
-            let ms = f64::from(u32::try_from(snapshot.ms).unwrap_or(u32::MAX));
-            Some(SnapshotTime { version, bytes: snapshot.bytes, ms, bare_ms })
+            Some(SnapshotTime { version, bytes: snapshot.bytes, ms: snapshot.ms, bare_ms })
         })
         .collect()
 }

@@ -84,13 +84,13 @@ pub struct Phase {
 }
 
 /// What was copied, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
     /// Bytes.
     pub bytes: u64,
     /// Milliseconds, syncing included.
-    pub ms: u64,
+    pub ms: f64,
     /// `reflink`, `copy` or `none`.
     pub how: String,
     /// Why none was taken.

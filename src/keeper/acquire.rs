@@ -295,7 +295,7 @@ impl Attempt<'_> {
     fn take_snapshot(&mut self, reading: &Reading, record: &Record, question: &Question) -> Result<Saying, GaveUp> {
         self.checkpoint()?;
         let place = self.place;
-        let none = |why: Option<String>| Saying::Snapshot { bytes: 0, ms: 0, how: "none".to_owned(), why };
+        let none = |why: Option<String>| Saying::Snapshot { bytes: 0, us: 0, how: "none".to_owned(), why };
         if !rules::wants_snapshot(self.request.asked, &place.me.id, reading) {
             return Ok(none(None));
         }
@@ -305,6 +305,7 @@ impl Attempt<'_> {
         if place.options.snapshot == Snapshot::Never {
             return Ok(none(Some("--snapshot=never".to_owned())));
         }
+        let began = Instant::now();
         let plan = place.store.plan(place.databases, place.options.snapshot == Snapshot::Always)?;
         if let Some(why) = plan.why_not {
             if place.options.snapshot == Snapshot::Always {
@@ -313,7 +314,6 @@ impl Attempt<'_> {
             say(&format!("going on without a snapshot: {why}"));
             return Ok(none(Some(why)));
         }
-        let began = Instant::now();
         let open = question.open_files();
         let taken = place.store.take(record.epoch + 1, place.databases, open.as_deref(), self.request.until);
         let taken = match taken {
@@ -324,7 +324,12 @@ impl Attempt<'_> {
         match taken {
             Ok(taken) => {
                 let how = taken.how.to_owned();
-                Ok(Saying::Snapshot { bytes: taken.bytes, ms: milliseconds(began), how, why: None })
+                Ok(Saying::Snapshot {
+                    bytes: taken.bytes,
+                    us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                    how,
+                    why: None,
+                })
             }
             Err(why) => {
                 place.store.discard_above(record.epoch)?;

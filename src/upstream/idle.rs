@@ -12,9 +12,9 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use super::Target;
 use super::body::Outgoing;
 use super::connect::{ConnectError, connect};
+use super::{Closings, Target};
 
 /// How long a connection may lie idle: shorter than any app server's own limit (Puma, Node: 5 s), so that it is we who
 /// close it and not the app while a request is on its way.
@@ -40,6 +40,9 @@ pub struct Connection {
     target: u64,
     header: HeaderValue,
     reused: bool,
+    closings: Closings,
+    /// As counted when it was opened.
+    opened_after: u64,
 }
 
 impl Connection {
@@ -48,6 +51,7 @@ impl Connection {
     /// # Errors
     /// [`ConnectError`]; nothing was sent.
     pub async fn open(target: &Target) -> Result<Self, ConnectError> {
+        let (closings, opened_after) = (target.closings.clone(), target.closings.count());
         let stream = connect(target.address(), None).await?;
         let dial =
             |error| ConnectError::Dial { address: target.address().to_string(), source: io::Error::other(error) };
@@ -56,7 +60,7 @@ impl Connection {
             // Its errors reach whoever waits for the response.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, target: target.id(), header: target.header(), reused: false })
+        Ok(Self { sender, target: target.id(), header: target.header(), reused: false, closings, opened_after })
     }
 
     /// The target's address as a header's value; its count of users belongs to this worker alone.
@@ -88,9 +92,10 @@ impl Connection {
         self.sender.try_send_request(request).await
     }
 
-    /// Keeps the connection for the next request. To be called once its response has ended.
+    /// Keeps the connection for the next request, unless its target's are kept no longer. To be called once its response
+    /// has ended.
     pub fn keep(mut self) {
-        if self.sender.is_closed() {
+        if self.sender.is_closed() || self.closings.count() != self.opened_after {
             return;
         }
         self.reused = true;

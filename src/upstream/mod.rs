@@ -5,6 +5,7 @@ mod connect;
 mod idle;
 mod probe;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
@@ -22,6 +23,7 @@ pub use probe::{ProbeError, probe};
 pub struct Target {
     id: u64,
     address: spec::Target,
+    closings: Closings,
 }
 
 impl Target {
@@ -30,7 +32,7 @@ impl Target {
     pub fn new(address: spec::Target) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { id, address }
+        Self { id, address, closings: Closings::default() }
     }
 
     /// Unlike any other target's in this process.
@@ -45,9 +47,25 @@ impl Target {
         &self.address
     }
 
+    /// From now on no connection that is open is kept once its request is over. Those that lie idle are each worker's to
+    /// close: [`close_idle`].
+    pub fn keep_no_longer(&self) {
+        self.closings.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The address as a header's value, new each time.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         HeaderValue::from_str(self.address.as_str()).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// How often a target's connections were closed, shared with them.
+#[derive(Clone, Debug, Default)]
+struct Closings(Arc<AtomicU64>);
+
+impl Closings {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

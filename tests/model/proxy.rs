@@ -162,12 +162,7 @@ impl World {
             Action::Phase(_) => self.run().watches = 0,
             Action::Save => self.proxy.saved = (self.proxy.active, self.proxy.known),
             Action::Finish(outcome) => self.finish(&outcome),
-            Action::Cut(_)
-            | Action::CloseIdle
-            | Action::Warn(_)
-            | Action::Epoch(_)
-            | Action::Took(..)
-            | Action::Restored(_) => {}
+            Action::Cut(_) | Action::Warn(_) | Action::Epoch(_) | Action::Took(..) | Action::Restored(_) => {}
         }
     }
 

@@ -299,7 +299,7 @@ impl Keeper {
         let restored = confirmed.then_some(epoch - 1);
         let mut sayings = vec![
             Saying::Leased { epoch, restored, confirmed, restore_ms: 3 },
-            Saying::Snapshot { bytes: 10, ms: 2, how: "copy".into(), why: None },
+            Saying::Snapshot { bytes: 10, us: 2_000, how: "copy".into(), why: None },
             Saying::Started {},
         ];
         match self.fault {

@@ -160,7 +160,6 @@ impl<W: Watcher> Driver<'_, W> {
             Action::Drain => self.drain(),
             Action::Survey => self.survey().await,
             Action::Cut(cut) => self.cut(cut),
-            Action::CloseIdle => self.close_idle().await,
             Action::Flip(side) => self.flip(side),
             Action::Probe(side, pace) => self.probe(side, pace),
             Action::StopProbe => self.inbox.dismiss(Source::Probe),
@@ -205,10 +204,18 @@ impl<W: Watcher> Driver<'_, W> {
         });
     }
 
+    /// Its connections are closed meanwhile: an app may wait for the end of idle ones, and after the drain nobody is to
+    /// wait for that.
     fn drain(&mut self) {
         let drain = self.retiring.take().unwrap_or_else(|| self.job.service.gate.drain(gate::Scope::Revision));
+        let (flights, leaving) = (self.job.flights.clone(), self.leaving.clone());
         self.inbox.watch(Source::Drain, |pen| async move {
-            drain.done().await;
+            let closed = async {
+                if let Some(leaving) = leaving {
+                    flights.close_connections(&leaving.targets).await;
+                }
+            };
+            tokio::join!(drain.done(), closed);
             pen.tell(Event::Drained);
         });
     }
@@ -238,12 +245,6 @@ impl<W: Watcher> Driver<'_, W> {
         };
         let (flights, scope) = (self.job.flights.clone(), Scope::revision(leaving.id));
         self.cuts.spawn(async move { (rule, flights.cut(scope, rule).await) });
-    }
-
-    async fn close_idle(&mut self) {
-        let Some(leaving) = &self.leaving else { return };
-        let targets: Vec<_> = leaving.targets.iter().map(|target| target.id()).collect();
-        self.job.flights.close_idle(&targets).await;
     }
 
     fn flip(&mut self, side: Side) {

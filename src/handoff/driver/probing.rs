@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::inbox::Pen;
 use crate::handoff::machine::{Event, Pace, Side, Verdict};
@@ -11,12 +12,14 @@ use crate::service::Revision;
 use crate::spec::HealthCheck;
 use crate::upstream::{self, Target};
 
-/// The first pauses of an eager probe: what a hold costs more than the app's own boot.
-const EAGER: Duration = Duration::from_millis(2);
+/// The first pauses of an eager probe: on average a hold costs half of one more than the app's own boot.
+const EAGER: Duration = Duration::from_micros(500);
 /// After an app that answers, but not healthy.
 const ANSWERED: Duration = Duration::from_millis(10);
 /// An eager probe's pause grows to this part of the time since the first.
 const PART: u32 = 200;
+/// The runtime's timers wake on whole milliseconds, up to two for one asked for; from here on that is no matter.
+const COARSE: Duration = Duration::from_millis(5);
 
 /// Probes all targets of a revision; each round's verdict is that of its worst target. One probe in flight for each.
 pub(super) async fn probe(side: Side, revision: Arc<Revision>, pace: Pace, pen: Pen) {
@@ -38,9 +41,17 @@ pub(super) async fn probe(side: Side, revision: Arc<Revision>, pace: Pace, pen: 
                 let verdict = round(&revision, check).await;
                 let least = if matches!(verdict, Verdict::Unhealthy(_)) { ANSWERED } else { EAGER };
                 pen.tell(Event::Probed(side, verdict));
-                sleep((began.elapsed() / PART).min(check.interval).max(least)).await;
+                pause((began.elapsed() / PART).min(check.interval).max(least)).await;
             }
         }
+    }
+}
+
+async fn pause(pause: Duration) {
+    if pause < COARSE {
+        let _slept = spawn_blocking(move || std::thread::sleep(pause)).await;
+    } else {
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -73,15 +73,15 @@ impl Recorder {
     }
 
     pub(super) fn took(&mut self, phase: Phase, duration: Duration) {
-        let ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
-        self.record.phases.push(journal::Phase { phase: phase.word().into(), ms });
+        self.record.phases.push(journal::Phase { phase: phase.word().into(), ms: milliseconds(duration) });
     }
 
     /// What the rollback's own take says of a snapshot is of no interest: the one that counts came before.
     pub(super) fn said(&mut self, side: Side, saying: &Saying) {
         match saying {
-            Saying::Snapshot { bytes, ms, how, why } if side == Side::New => {
-                self.record.snapshot = Some(Snapshot { bytes: *bytes, ms: *ms, how: how.clone(), why: why.clone() });
+            Saying::Snapshot { bytes, us, how, why } if side == Side::New => {
+                let ms = milliseconds(Duration::from_micros(*us));
+                self.record.snapshot = Some(Snapshot { bytes: *bytes, ms, how: how.clone(), why: why.clone() });
             }
             Saying::Leased { restored: Some(epoch), .. } => self.record.restored = Some(*epoch),
             Saying::Status(_)
@@ -137,4 +137,9 @@ impl Recorder {
         self.record.reason = reason;
         self.record
     }
+}
+
+/// Milliseconds, to the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -79,7 +79,6 @@ pub(super) fn begin(turn: &mut Turn<'_>, hold: Hold) -> State {
         return take(turn, hold);
     }
     turn.phase(Phase::Yield);
-    turn.act(Action::CloseIdle);
     turn.act(Action::Say(Side::Old, Verb::Yield { ticket: hold.lead.ticket.to_string() }));
     turn.deadline(hold.lead.shares.stop);
     State::Yield(hold)
@@ -130,8 +129,8 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut acquire: Acquire, event: Event) -
             turn.act(Action::Cut(Cut::All));
             State::Acquire(Acquire { leased: Some(Leased { epoch, confirmed }), ..acquire })
         }
-        Event::Said(Side::New, Saying::Snapshot { ms, why, .. }) => {
-            turn.act(Action::Took(Phase::Snapshot, Duration::from_millis(ms)));
+        Event::Said(Side::New, Saying::Snapshot { us, why, .. }) => {
+            turn.act(Action::Took(Phase::Snapshot, Duration::from_micros(us)));
             if let Some(why) = why {
                 turn.act(Action::Warn(format!("no snapshot was taken: {why}")));
             }

@@ -148,8 +148,6 @@ pub enum Action {
     Survey,
     /// Cut requests of the old revision that are in flight.
     Cut(Cut),
-    /// Close the old revision's idle upstream connections, and wait until they are.
-    CloseIdle,
     /// Make this side's revision active, if it is not.
     Flip(Side),
     /// Probe a side until told to stop.

@@ -102,9 +102,11 @@ impl Flights {
         self.ask(|answer| Ask::Cut(scope, rule, answer)).await.into_iter().sum()
     }
 
-    /// Closes the idle connections to these targets (their ids); all workers have done so when this returns.
-    pub async fn close_idle(&self, targets: &[u64]) {
-        self.ask(|answer| Ask::CloseIdle(targets.to_vec(), answer)).await;
+    /// Closes the connections to these targets: each that is in use once its request is over; the idle ones are closed
+    /// when this returns.
+    pub async fn close_connections(&self, targets: &[Arc<upstream::Target>]) {
+        targets.iter().for_each(|target| target.keep_no_longer());
+        self.ask(|answer| Ask::CloseIdle(targets.iter().map(|target| target.id()).collect(), answer)).await;
     }
 
     async fn ask<T>(&self, ask: impl Fn(oneshot::Sender<T>) -> Ask) -> Vec<T> {

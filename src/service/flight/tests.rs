@@ -8,7 +8,7 @@ use super::{Cut, Flight, Flights, Launch, Rule, Scope};
 use crate::gate::{Gate, Limits};
 use crate::service::Revision;
 use crate::spec::{Target, TargetOptions};
-use crate::upstream::Ended;
+use crate::upstream::{self, Connection, Ended};
 
 struct World {
     gate: Arc<Gate<Revision>>,
@@ -123,4 +123,25 @@ fn a_permit_given_back_early_is_no_longer_in_flight() {
         drop(permit);
         assert_eq!(world.gate.view().in_flight, 0);
     });
+}
+
+#[tokio::test]
+async fn a_targets_connections_are_closed_whether_idle_or_in_use() {
+    let app = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = app.local_addr().unwrap().to_string();
+    let target = Arc::new(upstream::Target::new(Target::parse(&address).unwrap()));
+    let flights = Flights::new();
+    let test = async {
+        let (idle, used) = (Connection::open(&target).await.unwrap(), Connection::open(&target).await.unwrap());
+        idle.keep();
+        flights.close_connections(std::slice::from_ref(&target)).await;
+        used.keep();
+        assert!(upstream::take(target.id()).await.is_none());
+        Connection::open(&target).await.unwrap().keep();
+        assert!(upstream::take(target.id()).await.is_some(), "one opened later is kept");
+    };
+    tokio::select! {
+        () = test => {}
+        () = flights.worker().run() => unreachable!("the registry lives"),
+    }
 }

@@ -16,13 +16,6 @@ fn a_good_deploy_goes_through_all_phases_in_order() {
 }
 
 #[test]
-fn idle_connections_are_closed_before_yield() {
-    let led = Led::until(Phase::Yield);
-    let at = |wanted: &Action| led.did.iter().position(|action| action == wanted).unwrap();
-    assert!(at(&Action::CloseIdle) < at(&Action::Say(Side::Old, Verb::Yield { ticket: "new".into() })));
-}
-
-#[test]
 fn where_nobody_holds_the_lease_is_taken_without_show_and_yield() {
     let mut led = Led::new(Plan { old_keeper: false, old_revision: false, ..plan(Aim::Deploy(Handoff::Auto)) });
     led.on(greets_alone(Side::New, true)).on(ready(Side::New)).on(Event::Settled).on(Event::Drained);
