@@ -168,6 +168,10 @@ async fn body<T: DeserializeOwned>(request: Asked) -> Result<T, Failure> {
     let bytes = request.into_body().collect().await.map_err(|error| invalid(format!("reading the body: {error}")))?;
     let bytes = bytes.to_bytes();
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    // Serde would take an array for the fields in their order.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(invalid("expected a JSON object, not an array"));
+    }
     serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))
 }
 

@@ -206,7 +206,7 @@ fn request(parsed: &Parsed) -> Result<DeployRequest, Failed> {
         keeper: parsed.text("keeper").map(str::to_owned),
         on_busy: one_of(parsed, "on-busy", "wait or fail")?,
         on_drain_timeout: one_of(parsed, "on-drain-timeout", "abort or cut")?,
-        max_hold: parsed.duration("max-hold"),
+        max_hold: parsed.own_duration("max-hold")?,
     })
 }
 
@@ -325,11 +325,16 @@ mod tests {
                 &["s1", "--handoff", "now"],
                 "invalid argument \"now\" for \"--handoff\" flag: expected auto, overlap, drain or exclusive".into(),
             ),
+            (
+                &["s1", "--max-hold=-5s"],
+                "invalid argument \"-5s\" for \"--max-hold\" flag: time: negative duration \"-5s\"".into(),
+            ),
         ] {
             assert_eq!(checked(args).unwrap_err(), error, "{args:?}");
         }
         checked(&["s1", "--target", "xx", "--buffer-requests=false", "--max-request-body=5"]).unwrap();
         checked(&["--target", "xx", "--force=true", "--tls=false", "--drain-timeout=1h2m3.5s", "--", "s1"]).unwrap();
+        assert_eq!(checked(&["s1", "--target=xx", "--drain-timeout=-5s"]).unwrap().drain_timeout, Duration::ZERO);
     }
 
     #[test]

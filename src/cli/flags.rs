@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::spec::{go_duration, parse_bool};
+use crate::spec::{go_duration, parse_bool, parse_duration};
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub(super) fn flag(name: &'static str, kind: Kind, default: impl Into<String>, h
 enum Given {
     Bool(bool),
     Int(i64),
-    Duration(i64),
+    /// Nanoseconds, and as it was written.
+    Duration(i64, String),
     Strings(Vec<String>),
     Text(String),
 }
@@ -81,11 +82,21 @@ impl Parsed {
         }
     }
 
-    /// A negative duration counts as zero.
+    /// For the contract's flags: a negative duration counts as zero.
     pub(super) fn duration(&self, name: &str) -> Option<Duration> {
         match self.values.get(name) {
-            Some(Given::Duration(nanos)) => Some(Duration::from_nanos(u64::try_from(*nanos).unwrap_or(0))),
+            Some(Given::Duration(nanos, _)) => Some(Duration::from_nanos(u64::try_from(*nanos).unwrap_or(0))),
             _ => None,
+        }
+    }
+
+    /// For our own flags: a negative duration is an error.
+    pub(super) fn own_duration(&self, name: &str) -> Result<Option<Duration>, String> {
+        match self.values.get(name) {
+            Some(Given::Duration(_, text)) => {
+                parse_duration(text).map(Some).map_err(|why| invalid(name, text, &why.to_string()))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -108,8 +119,7 @@ impl Parsed {
         match self.values.get(name)? {
             Given::Bool(value) => Some(value.to_string()),
             Given::Int(value) => Some(value.to_string()),
-            Given::Duration(nanos) => Some(format!("{nanos}ns")),
-            Given::Text(value) => Some(value.clone()),
+            Given::Duration(_, text) | Given::Text(text) => Some(text.clone()),
             Given::Strings(_) => None,
         }
     }
@@ -181,7 +191,10 @@ impl Parsed {
         let given = match flag.kind {
             Kind::Bool => Given::Bool(read_bool(name, text)?),
             Kind::Int => Given::Int(parse_int(text).map_err(|why| invalid(name, text, &why))?),
-            Kind::Duration => Given::Duration(go_duration(text).map_err(|why| invalid(name, text, &why.to_string()))?),
+            Kind::Duration => {
+                let nanos = go_duration(text).map_err(|why| invalid(name, text, &why.to_string()))?;
+                Given::Duration(nanos, text.to_owned())
+            }
             Kind::Text => Given::Text(text.to_owned()),
             Kind::Strings => {
                 let mut values = self.strings(name).to_vec();

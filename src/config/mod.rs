@@ -20,6 +20,9 @@ use value::{Port, Size};
 
 pub use reader::{ConfigError, File, Place};
 
+/// More would be a slip of the finger.
+const MAX_WORKERS: usize = 1024;
+
 /// All settings, valid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -145,12 +148,25 @@ impl Settings {
             service: ServiceSettings::read(reader, &ServiceSettings::default())?,
             services: Vec::new(),
         };
-        if settings.held_body_each > settings.held_body_all {
-            return Err(reader.complain("held-body-each", "held-body-all", "must not be above held-body-all"));
+        match settings.fault() {
+            Some((key, or, text)) => Err(reader.complain(key, or, text)),
+            None => Ok(settings),
         }
-        Ok(settings)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        if self.held_body_each > self.held_body_all {
+            return Some(("held-body-each", "held-body-all", "must not be above held-body-all"));
+        }
+        if self.workers > MAX_WORKERS {
+            return Some(("workers", "workers", "must not be above 1024: each is a thread"));
+        }
+        None
     }
 }
+
+/// A relation that does not hold: the setting to blame, the other one, and why.
+type Fault = (&'static str, &'static str, &'static str);
 
 impl ServiceSettings {
     fn read(reader: &mut Reader<'_>, base: &Self) -> Result<Self, ConfigError> {
@@ -176,8 +192,7 @@ impl ServiceSettings {
         }
     }
 
-    /// A relation that does not hold: the setting to blame, the other one, and why.
-    fn fault(&self) -> Option<(&'static str, &'static str, &'static str)> {
+    fn fault(&self) -> Option<Fault> {
         if self.max_hold.is_zero() {
             return Some(("max-hold", "max-hold", "must be above 0, else no request could wait"));
         }
@@ -242,13 +257,16 @@ fn services(
     };
     let mut read = Vec::new();
     for (name, value) in named {
+        let Some(glob) = Glob::parse(name.get_ref()) else {
+            return Err(wrong(name.span(), format!("service.{}: a [ that nothing closes", name.get_ref())));
+        };
         let DeValue::Table(keys) = value.get_ref() else {
             return Err(wrong(value.span(), format!("service.{}: expected a table", name.get_ref())));
         };
         let mut reader = Reader::service(file, keys, name.get_ref());
         let service = ServiceSettings::read(&mut reader, base)?;
         reader.finish(&[])?;
-        read.push((Glob::new(name.get_ref()), service));
+        read.push((glob, service));
     }
     Ok(read)
 }

@@ -71,10 +71,23 @@ fn kamal_proxys_own_names_count_as_the_contract_says() {
 }
 
 #[test]
+fn a_variable_of_ours_that_is_empty_counts_as_not_set() {
+    let env = |name: &str| name.starts_with("LOCKGATE_").then(String::new);
+    let settings = Settings::load(&BTreeMap::new(), &env, Some(&file("workers = 3"))).expect("valid");
+    assert_eq!(settings, load("workers = 3").expect("valid"));
+}
+
+#[test]
 fn a_variable_of_ours_that_cannot_be_read_is_an_error() {
     let env = |name: &str| (name == "LOCKGATE_MAX_HOLD").then(|| "5".to_owned());
     let error = Settings::load(&BTreeMap::new(), &env, None).unwrap_err().to_string();
     assert_eq!(error, "LOCKGATE_MAX_HOLD: max-hold: time: missing unit in duration \"5\"");
+}
+
+#[test]
+fn a_flag_is_refused_as_it_was_written() {
+    let error = Settings::load(&flags(&[("stop-timeout", "-1m")]), &|_| None, None).unwrap_err().to_string();
+    assert_eq!(error, "stop-timeout: time: negative duration \"-1m\"");
 }
 
 #[test]
@@ -95,6 +108,9 @@ fn errors_name_line_and_column() {
         ("[service.shop]\nhttp-port = 1", "2:1: `http-port` is a setting of the proxy, not of a service"),
         ("[service.shop]\nkeper = \"a:1\"", "2:1: unknown setting `keper` of a service, did you mean `keeper`?"),
         ("[service.'é*']\nmax-hold = \"é\"", "2:12: service.é*.max-hold: time: invalid duration \"é\""),
+        ("workers = 2\n[service.\"[a\"]", "2:10: service.[a: a [ that nothing closes"),
+        ("workers = 100000000", "1:11: workers: must not be above 1024: each is a thread"),
+        ("max-hold = \"-5s\"", "1:12: max-hold: time: negative duration \"-5s\""),
         (
             "[service.shop]\nmax-hold = \"0s\"",
             "2:12: service.shop.max-hold: must be above 0, else no request could wait",

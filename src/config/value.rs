@@ -120,9 +120,6 @@ fn size(text: &str) -> Option<usize> {
 impl Value for Duration {
     fn read(raw: &Raw) -> Result<Self, String> {
         let text = raw.text("a duration such as \"25s\"")?;
-        if text.starts_with('-') {
-            return Err("a duration must not be negative".into());
-        }
         parse_duration(text).map_err(|error| error.to_string())
     }
 }

@@ -5,8 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::spec::parse_duration;
-use crate::{child, snapshot, wire};
+use crate::spec::{glob, parse_duration};
+use crate::{child, wire};
 
 /// How the keeper is called.
 pub(super) const USAGE: &str = "\
@@ -130,7 +130,7 @@ pub(super) fn parse(
     }
     let options = given.valid(command, environment)?;
     let line = command_line(&options.command);
-    if !options.when.is_empty() && !options.when.iter().any(|pattern| snapshot::matches(pattern, &line)) {
+    if !options.when.is_empty() && !options.when.iter().any(|pattern| glob::matches(pattern, &line)) {
         let reason = format!("the command line does not match --when {}", options.when.join(" or "));
         return Ok(Task::RunInPlace(options.command, reason));
     }

@@ -2,7 +2,6 @@
 //!
 //! A plain copy is exact as long as nobody has the set open; who calls sees to that.
 
-mod glob;
 mod manifest;
 mod restore;
 mod set;
@@ -12,7 +11,6 @@ mod take;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use glob::matches;
 pub use restore::{Restore, Step};
 pub use set::{Databases, SetError};
 pub use store::{Plan, Store};

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::glob;
+use crate::spec::glob;
 
 /// Why databases cannot be named so.
 #[derive(Debug, thiserror::Error)]

@@ -14,18 +14,21 @@ pub enum DurationError {
     /// A unit that Go does not know.
     #[error("time: unknown unit {0} in duration {1}")]
     UnknownUnit(String, String),
+    /// One that Go knows and nobody can wait.
+    #[error("time: negative duration {0}")]
+    Negative(String),
 }
 
-/// Parses Go's syntax; a negative duration counts as zero.
+/// Parses Go's syntax for a duration that somebody waits.
 ///
 /// # Errors
-/// [`DurationError`] with Go's text.
+/// [`DurationError`], with Go's text where Go has one.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let nanos = go_duration(text)?;
-    Ok(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)))
+    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| DurationError::Negative(format!("{text:?}")))
 }
 
-/// Parses Go's syntax to signed nanoseconds.
+/// Parses Go's syntax to signed nanoseconds: for the contract's flags, which take negative durations (1.1).
 ///
 /// # Errors
 /// [`DurationError`] with Go's text.
@@ -133,7 +136,7 @@ mod tests {
             ("2µs", "2µs"),
             ("1h", "1h0m0s"),
             (".5s", "500ms"),
-            ("-5s", "0s"),
+            ("-0", "0s"),
         ] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), printed, "{text}");
         }
@@ -146,6 +149,7 @@ mod tests {
             ("abc", "time: invalid duration \"abc\""),
             ("", "time: invalid duration \"\""),
             ("1x", "time: unknown unit \"x\" in duration \"1x\""),
+            ("-5s", "time: negative duration \"-5s\""),
         ] {
             assert_eq!(parse_duration(text).unwrap_err().to_string(), error);
         }

@@ -1,6 +1,7 @@
 //! What an operator asked for, parsed and valid: the same types for the command line and the admin API.
 
 mod duration;
+pub mod glob;
 mod target;
 mod text;
 mod url;

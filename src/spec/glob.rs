@@ -9,8 +9,33 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// Whether the pattern has a character that is not only itself.
-pub(super) fn is_pattern(text: &str) -> bool {
+#[must_use]
+pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
+}
+
+/// Whether a `[` begins no class, since nothing closes it; it then matches only itself.
+#[must_use]
+pub fn is_open(pattern: &str) -> bool {
+    parts(pattern).any(|part| part == ['['])
+}
+
+/// How many characters of the pattern match only themselves.
+#[must_use]
+pub fn literals(pattern: &str) -> usize {
+    parts(pattern).filter(|part| !matches!(part.as_slice(), ['*' | '?'] | ['[', _, ..])).count()
+}
+
+/// The pattern cut into wildcards, classes and single characters.
+fn parts(pattern: &str) -> impl Iterator<Item = Vec<char>> {
+    let mut rest: Vec<char> = pattern.chars().collect();
+    std::iter::from_fn(move || {
+        let length = match rest.first()? {
+            '[' => class_end(&rest).map_or(1, |end| end + 1),
+            _ => 1,
+        };
+        Some(rest.drain(..length).collect())
+    })
 }
 
 /// Goes back to the last star only: enough, since an earlier star can take no less.
@@ -47,10 +72,7 @@ fn one_matches(pattern: &[char], c: char) -> Option<usize> {
 }
 
 fn class_matches(pattern: &[char], c: char) -> Option<usize> {
-    // A closing bracket right after the opening one belongs to the class.
-    let Some(end) = pattern.iter().skip(2).position(|c| *c == ']').map(|at| at + 2) else {
-        return (c == '[').then_some(1);
-    };
+    let Some(end) = class_end(pattern) else { return (c == '[').then_some(1) };
     let class = pattern.get(1..end)?;
     let (negated, class) = match class.split_first() {
         Some(('!' | '^', rest)) if !rest.is_empty() => (true, rest),
@@ -73,9 +95,14 @@ fn class_matches(pattern: &[char], c: char) -> Option<usize> {
     (found != negated).then_some(end + 1)
 }
 
+/// Where the bracket stands that closes the class; one right after the opening one belongs to the class.
+fn class_end(pattern: &[char]) -> Option<usize> {
+    pattern.iter().skip(2).position(|c| *c == ']').map(|at| at + 2)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::*;
 
     #[test]
     fn patterns_match_as_in_a_shell() {
@@ -94,8 +121,26 @@ mod tests {
             ("[]]", "]", true),
             ("[", "[", true),
             ("*.sqlite3", "production.sqlite3-wal", false),
+            ("*web", "shop-web-web", true),
+            ("a?c", "aéc", true),
+            ("a?c", "ac", false),
+            ("web", "web2", false),
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+    #[test]
+    fn literal_characters_are_counted_and_an_open_class_is_seen() {
+        for (pattern, expected, open) in [
+            ("shop-*", 5, false),
+            ("a?[b-d]e", 2, false),
+            ("[]]x", 1, false),
+            ("[a", 2, true),
+            ("[", 1, true),
+            ("[a][", 1, true),
+            ("", 0, false),
+        ] {
+            assert_eq!((literals(pattern), is_open(pattern)), (expected, open), "{pattern}");
         }
     }
 }
