@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::ServiceSettings;
 use crate::control::{Failure, FailureKind};
 use crate::spec::{
-    self, Deploy, Handoff, HealthCheck, OnBusy, OnDrainTimeout, Options, Pause, Selection, Stop, Target, TargetOptions,
+    self, Deploy, Handoff, HealthCheck, OnBusy, OnDrainTimeout, Options, Pause, Selection, Stop, Target, TargetError,
+    TargetOptions,
 };
 
 /// Where certificates for trials come from (contract 11.3).
@@ -185,10 +186,9 @@ impl DeployRequest {
         if self.target.is_empty() {
             return Err(invalid("required flag(s) \"target\" not set"));
         }
-        let parse = |text: &String| Target::parse(text).map_err(|error| invalid(error.to_string()));
-        let targets = self.target.iter().map(parse).collect::<Result<_, _>>()?;
-        self.read_target.iter().try_for_each(|text| parse(text).map(drop))?;
-        let keeper = self.keeper.as_ref().map(parse).transpose();
+        let targets = self.target.iter().map(|text| target(text)).collect::<Result<_, _>>()?;
+        self.read_target.iter().try_for_each(|text| target(text).map(drop))?;
+        let keeper = self.keeper.as_deref().map(target).transpose();
         let keeper = keeper.map_err(|error| error.hint("this is the keeper's address (--keeper)"))?;
         if self.max_hold.is_some_and(|hold| hold.is_zero()) {
             return Err(invalid("max-hold must be above 0, else no request could wait"));
@@ -305,6 +305,15 @@ fn selection(services: Vec<String>, all: bool) -> Result<Selection, Failure> {
     }
 }
 
+/// One whose port cannot be dialled passes in the contract (1.4) and is never healthy: nobody need wait for that.
+fn target(text: &str) -> Result<Target, Failure> {
+    let target = Target::parse(text).map_err(|error| invalid(error.to_string()))?;
+    match target.port() {
+        Some(_) => Ok(target),
+        None => Err(invalid(TargetError(text.to_owned()).to_string()).hint("its port must be 1 to 65535")),
+    }
+}
+
 fn list(values: &[String]) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.to_vec())
 }
@@ -381,6 +390,9 @@ mod tests {
         for (json, error) in [
             ("{}", "required flag(s) \"target\" not set"),
             (r#"{"target":["a:80"]}"#, "a:80 :invalid host pattern"),
+            (r#"{"target":["ab:0"]}"#, "ab:0 :invalid host pattern"),
+            (r#"{"target":["ab"],"read_target":["ab:65536"]}"#, "ab:65536 :invalid host pattern"),
+            (r#"{"target":["ab"],"keeper":"ab:99999"}"#, "ab:99999 :invalid host pattern"),
             (r#"{"target":["ab"],"tls":true}"#, "service options invalid: host must be set when using TLS"),
             (r#"{"target":["ab"],"health_check_port":70000}"#, "health-check-port 70000 is not a port"),
             (r#"{"target":["ab"],"max_hold":"0s"}"#, "max-hold must be above 0, else no request could wait"),

@@ -101,6 +101,7 @@ fn errors_name_line_and_column() {
         ("max-hold = \"10s\"\nhandoff-timeout = \"9s\"", "2:19: handoff-timeout: must not be below max-hold"),
         ("held-body-each = \"1GiB\"", "1:18: held-body-each: must not be above held-body-all"),
         ("http-port = 70000", "1:13: listen tcp: address 70000: invalid port"),
+        ("keeper = \"app:0\"", "1:10: keeper: expected host:port, not \"app:0\""),
         ("on-busy = 3", "1:11: on-busy: expected wait or fail, not the integer 3"),
         ("bind = [\"::\"]", "1:8: bind: expected an IP address, not a value of the type array"),
         ("service = 3", "1:11: service: expected tables such as [service.shop]"),

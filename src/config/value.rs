@@ -143,7 +143,8 @@ impl Value for Option<Target> {
         if text.is_empty() {
             return Ok(None);
         }
-        Target::parse(text).map(Some).map_err(|_| raw.wrong("host:port"))
+        let target = Target::parse(text).ok().filter(|target| target.port().is_some());
+        target.map(Some).ok_or_else(|| raw.wrong("host:port"))
     }
 }
 

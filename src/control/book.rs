@@ -86,8 +86,8 @@ impl Book {
         self.pages().services.remove(service);
     }
 
-    /// Writes the file, synced. A failure is logged: it ends no command.
-    pub(super) async fn save(&self) {
+    /// Writes the file, synced. A failure ends no command: it is logged, and what to warn of is returned.
+    pub(super) async fn save(&self) -> Option<String> {
         let _turn = self.writing.lock().await;
         let (services, bad) = {
             let pages = self.pages();
@@ -95,11 +95,16 @@ impl Book {
         };
         let path = self.path.clone();
         let saved = tokio::task::spawn_blocking(move || state::save(&path, &services, &bad)).await;
-        match saved {
-            Ok(Ok(())) => tracing::debug!(path = %self.path.display(), "Saved state"),
-            Ok(Err(error)) => tracing::error!(%error, path = %self.path.display(), "Unable to save state"),
-            Err(error) => tracing::error!(%error, path = %self.path.display(), "Unable to save state"),
-        }
+        let error = match saved {
+            Ok(Ok(())) => {
+                tracing::debug!(path = %self.path.display(), "Saved state");
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error, "Unable to save state");
+        Some(format!("not saved, a restart of the proxy would undo it: {error}"))
     }
 
     fn pages(&self) -> std::sync::MutexGuard<'_, Pages> {

@@ -51,8 +51,9 @@ impl Control {
         entry.service.gate.set_limits(gate_limits(&settings, &deploy));
         let mut job = self.deploy_job(&deploy, &settings, &entry);
         job.sides.token = token;
-        let mut watcher = Deploying { control: &self, deploy: &deploy, entry: &entry, progress, began: Instant::now() };
-        let report = self.lead(&mut job, &mut watcher, &entry).await;
+        let mut watcher = Deploying::new(&self, &deploy, &entry, progress);
+        let mut report = self.lead(&mut job, &mut watcher, &entry).await;
+        report.record.warnings.extend(watcher.unsaved);
         let registered = self.entry(&deploy.service).is_some();
         let answer = answer(&deploy, &entry, &job, report, registered);
         if answer.is_ok() {
@@ -142,6 +143,19 @@ struct Deploying<'a> {
     entry: &'a Arc<Entry>,
     progress: UnboundedSender<Progress>,
     began: Instant,
+    /// What to warn of where the state could not be saved.
+    unsaved: Option<String>,
+}
+
+impl<'a> Deploying<'a> {
+    fn new(
+        control: &'a Arc<Control>,
+        deploy: &'a Deploy,
+        entry: &'a Arc<Entry>,
+        progress: UnboundedSender<Progress>,
+    ) -> Self {
+        Self { control, deploy, entry, progress, began: Instant::now(), unsaved: None }
+    }
 }
 
 impl Watcher for Deploying<'_> {
@@ -165,7 +179,7 @@ impl Watcher for Deploying<'_> {
                 control.book.change(&deploy.service, |page| page.lockgate.keepers.clone_from(&sides.known));
             }
         }
-        control.book.save().await;
+        self.unsaved = control.book.save().await;
     }
 }
 

@@ -69,8 +69,7 @@ impl Control {
                 page.pause_controller.stop_message.clear();
             });
         }
-        self.book.save().await;
-        Ok(Outcome::default())
+        Ok(Outcome { warnings: self.book.save().await.into_iter().collect() })
     }
 
     /// Forgets a service. Requests in flight go on, held ones are answered; a handoff before `yield` is given up.
@@ -88,8 +87,7 @@ impl Control {
         };
         entry.service.gate.remove();
         entry.signal(Event::Abort);
-        self.book.save().await;
-        Ok(Outcome::default())
+        Ok(Outcome { warnings: self.book.save().await.into_iter().collect() })
     }
 
     /// Saved first: whoever restarts the proxy meanwhile finds what the operator wanted.
@@ -98,7 +96,7 @@ impl Control {
         drains: Vec<(Arc<Entry>, Drain<Revision>)>,
         drain_timeout: Duration,
     ) -> Result<Outcome, Failure> {
-        self.book.save().await;
+        let mut outcome = Outcome { warnings: self.book.save().await.into_iter().collect() };
         let mut draining = JoinSet::new();
         for (entry, drain) in drains {
             let flights = self.flights.clone();
@@ -108,7 +106,6 @@ impl Control {
                 (entry.service.name.to_string(), cut)
             });
         }
-        let mut outcome = Outcome::default();
         for (service, cut) in draining.join_all().await {
             if cut > 0 {
                 outcome.warnings.push(format!("{service}: {cut} requests were cut after {}", said(drain_timeout)));

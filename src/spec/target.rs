@@ -19,7 +19,7 @@ impl Target {
     /// Parses `host` (port 80) or `host:port`.
     ///
     /// # Errors
-    /// [`TargetError`] with the contract's text. A port over 65535 passes and fails when it is dialled.
+    /// [`TargetError`] with the contract's text. Any number passes as a port: see [`Target::port`].
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let error = || TargetError(text.to_owned());
         let (host, port) = match text.rsplit_once(':') {
@@ -48,10 +48,10 @@ impl Target {
         self.text.get(..self.host_len).unwrap_or_default()
     }
 
-    /// The port; none where the number is no port.
+    /// The port; none where the number is none that can be dialled.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        u16::try_from(self.port).ok()
+        u16::try_from(self.port).ok().filter(|port| *port != 0)
     }
 
     /// As written.
@@ -77,7 +77,9 @@ mod tests {
             let target = Target::parse(text).unwrap();
             assert_eq!((target.host(), target.port(), target.as_str()), (host, Some(port), text));
         }
-        assert_eq!(Target::parse("x_y.z:99999").unwrap().port(), None);
+        for text in ["x_y.z:99999", "x_y.z:65536", "x_y.z:0"] {
+            assert_eq!(Target::parse(text).unwrap().port(), None);
+        }
     }
 
     #[test]

@@ -167,9 +167,25 @@ fn an_unknown_service_is_not_found() {
 fn a_bad_target_is_refused_by_the_daemon() {
     let home = Home::new();
     let _proxy = Proxy::start(&home);
-    for target in ["a:80", "http://x:80", "[::1]:80", "foo/bar", "_", "/"] {
+    for target in ["a:80", "http://x:80", "[::1]:80", "foo/bar", "_", "/", "ab:0", "ab:99999"] {
         home.kamal(&["deploy", "s1", "--target", target]).fails(&format!("{target} :invalid host pattern"));
     }
+}
+
+#[test]
+fn a_command_warns_where_its_result_could_not_be_saved() {
+    let (home, app) = (Home::new(), app());
+    let _proxy = Proxy::start(&home);
+    let state = home.path().join(".config/kamal-proxy/kamal-proxy.state");
+    let in_the_way = state.with_extension("state.new");
+    std::fs::create_dir(&in_the_way).expect("made");
+    let error = format!("not saved, a restart of the proxy would undo it: {}: Is a directory", state.display());
+    for args in [&["deploy", "s1", "--target", &app][..], &["stop", "s1"], &["resume", "s1"], &["remove", "s1"]] {
+        let said = home.kamal(args);
+        assert!(said.code == 0 && said.err.starts_with(&format!("Warning: {error}")), "{args:?}: {said:?}");
+    }
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    assert_eq!(home.kamal(&["deploy", "s1", "--target", &app]).err, "");
 }
 
 #[test]
