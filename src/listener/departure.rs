@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use rustix::event::{PollFd, PollFlags, epoll, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::time::Timespec;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -126,4 +126,12 @@ pub fn has_left(socket: RawFd) -> bool {
     let mut sockets = [PollFd::new(&socket, PollFlags::RDHUP)];
     let none = Timespec { tv_sec: 0, tv_nsec: 0 };
     matches!(poll(&mut sockets, Some(&none)), Ok(1..))
+}
+
+/// The bytes that the client at the other end of a socket has sent and nobody has read.
+#[must_use]
+pub fn unread(socket: RawFd) -> usize {
+    // SAFETY: as in `watch`.
+    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+    ioctl_fionread(socket).ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-pub use departure::{Watch, has_left, watch, watch_clients};
+pub use departure::{Watch, has_left, unread, watch, watch_clients};
 
 const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);

@@ -49,18 +49,24 @@ async fn waited(
     mut held: Held<Revision>,
     upload: &mut Upload,
 ) -> Result<Permit<Revision>, Failure> {
-    let watch = listener::watch(passage.client.socket);
+    let socket = passage.client.socket;
+    let watch = listener::watch(socket);
     let mut permit = turn(passage, &mut held, &watch, upload).await?;
     if upload.is_awaited() {
         // No 100 while held. Now the client is told to go on, and waits for its own first byte without keeping others
         // from their turn.
-        let mut held = permit.park(passage.arrival);
-        first_byte(passage, &mut held, &watch, upload).await?;
-        held.ready();
-        permit = turn(passage, &mut held, &watch, upload).await?;
+        permit = step_aside(passage, permit, &watch, upload, Reading::First).await?;
+    }
+    while !upload.is_received() && listener::unread(socket) > 0 {
+        let opening = permit.opening();
+        permit = step_aside(passage, permit, &watch, upload, Reading::On).await?;
+        // Else the gate has closed meanwhile, and the client may have left since.
+        if permit.opening() == opening {
+            break;
+        }
     }
     // The event may not have been seen yet.
-    if listener::has_left(passage.client.socket) { Err(Failure::ClientLeft) } else { Ok(permit) }
+    if listener::has_left(socket) { Err(Failure::ClientLeft) } else { Ok(permit) }
 }
 
 async fn turn(
@@ -81,22 +87,41 @@ async fn turn(
     }
 }
 
-async fn first_byte(
+/// What must be read of a body before its request may be sent.
+enum Reading {
+    /// The first piece.
+    First,
+    /// Enough to know that the client is still there.
+    On,
+}
+
+/// Gives the turn to the next, reads, and waits for a turn again, in the old place.
+async fn step_aside(
     passage: &Passage<'_>,
-    parked: &mut Held<Revision>,
+    permit: Permit<Revision>,
     watch: &Watch,
     upload: &mut Upload,
-) -> Result<(), Failure> {
+    reading: Reading,
+) -> Result<Permit<Revision>, Failure> {
     let worker = &passage.client.worker;
     let mut stopping = worker.stopping.clone();
+    let mut held = permit.park(passage.arrival);
+    let read = async {
+        match reading {
+            Reading::First => upload.read_first(&worker.shared).await,
+            Reading::On => upload.read_on(&worker.shared, || listener::unread(passage.client.socket)).await,
+        }
+    };
     tokio::select! {
         biased;
         () = watch.left() => Err(Failure::ClientLeft),
-        first = upload.read_first(&worker.shared) => first,
+        read = read => read,
         // Parked, it is answered by refusals only.
-        answer = parked => Err(answer.err().map_or(Failure::Stopping, Failure::from)),
+        answer = &mut held => Err(answer.err().map_or(Failure::Stopping, Failure::from)),
         _ = stopping.wait_for(|stopping| *stopping) => Err(Failure::Stopping),
-    }
+    }?;
+    held.ready();
+    turn(passage, &mut held, watch, upload).await
 }
 
 /// Whether a closed gate's service is asked for its health: then the proxy itself says that all is well, so that a load

@@ -6,6 +6,7 @@ mod failure;
 mod head;
 mod hold;
 mod page;
+mod presence;
 mod record;
 mod tunnel;
 mod upload;
@@ -20,7 +21,7 @@ use std::time::Instant;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::Settings;
 use crate::observe::Channel;
@@ -48,12 +49,18 @@ pub struct Shared {
     /// Bytes read ahead of all held requests' bodies.
     pub held_body_all: usize,
     held_body_now: Arc<AtomicUsize>,
+    /// Bytes that a client's system may still have to send when it has left.
+    client_unsent: usize,
+    /// Room, in bytes, for bodies that are read on at their turn.
+    read_on: Arc<Semaphore>,
+    read_on_all: usize,
 }
 
 impl Shared {
-    /// By the settings.
+    /// By the settings. `client_unsent`: the bytes that a client's system may still have to send when it has left.
     #[must_use]
-    pub fn new(router: Arc<Router<Service>>, flights: Flights, settings: &Settings) -> Self {
+    pub fn new(router: Arc<Router<Service>>, flights: Flights, settings: &Settings, client_unsent: usize) -> Self {
+        let read_on_all = settings.held_body_all.max(upload::most_read_on(client_unsent)).min(Semaphore::MAX_PERMITS);
         Self {
             router,
             flights,
@@ -61,6 +68,9 @@ impl Shared {
             held_body_each: settings.held_body_each,
             held_body_all: settings.held_body_all,
             held_body_now: Arc::default(),
+            client_unsent,
+            read_on: Arc::new(Semaphore::new(read_on_all)),
+            read_on_all,
         }
     }
 }

@@ -10,17 +10,30 @@ use http::header::EXPECT;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::failure::Failure;
+use super::presence::Presence;
+use crate::gate::Refusal;
 use crate::service::flight::Flight;
 use crate::upstream::{Ended, Outgoing, Streamed};
+
+/// What hyper may have taken from a socket that has not been read yet: a piece, and what it found behind it.
+const IN_HYPER: usize = 1 << 20;
+
+/// The most that is read on of one body, about: what lies in the socket comes on top.
+pub(super) const fn most_read_on(client_unsent: usize) -> usize {
+    client_unsent + IN_HYPER
+}
 
 /// The body, and what was read ahead of it.
 pub(super) struct Upload {
     rest: Incoming,
     ahead: VecDeque<Frame<Bytes>>,
     share: Share,
+    room: Option<OwnedSemaphorePermit>,
     awaited: bool,
     ended: bool,
 }
@@ -50,7 +63,7 @@ impl Drop for Share {
 impl Upload {
     pub(super) fn new(body: Incoming, headers: &HeaderMap) -> Self {
         let awaited = !body.is_end_stream() && headers.contains_key(EXPECT);
-        Self { rest: body, ahead: VecDeque::new(), share: Share::default(), awaited, ended: false }
+        Self { rest: body, ahead: VecDeque::new(), share: Share::default(), room: None, awaited, ended: false }
     }
 
     /// Whether there is a body at all.
@@ -76,8 +89,9 @@ impl Upload {
     /// Reads on while the bounds allow it, then waits for ever. Cancel-safe: what was read is kept.
     pub(super) async fn read_ahead(&mut self, shared: &Shared) -> Failure {
         while !self.is_received() && self.has_room(shared) {
-            if let Err(failure) = self.read(shared).await {
-                return failure;
+            match self.read().await {
+                Ok(len) => self.share.add(&shared.held_body_now, len),
+                Err(failure) => return failure,
             }
         }
         std::future::pending().await
@@ -86,7 +100,36 @@ impl Upload {
     /// Reads the first piece, whatever the bounds: it sends `100 Continue` and waits for what the client sends then.
     pub(super) async fn read_first(&mut self, shared: &Shared) -> Result<(), Failure> {
         self.awaited = false;
-        self.read(shared).await
+        let len = self.read().await?;
+        self.share.add(&shared.held_body_now, len);
+        Ok(())
+    }
+
+    /// Reads on until the client is known to be there ([`Presence`]), once there is room for it. `unread`: the bytes that
+    /// lie in its socket. Cancel-safe as [`Upload::read_ahead`].
+    pub(super) async fn read_on(&mut self, shared: &Shared, unread: impl Fn() -> usize) -> Result<(), Failure> {
+        let hidden = || most_read_on(shared.client_unsent) + unread();
+        self.reserve(shared, hidden()).await?;
+        let mut presence = Presence::doubt(hidden(), Instant::now().into_std());
+        while !self.is_received() {
+            let Ok(read) = timeout_at(presence.known_at().into(), self.read()).await else { break };
+            if presence.came(read?, Instant::now().into_std()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room, behind those who came before. One that has some already waits for nobody: it would keep others.
+    async fn reserve(&mut self, shared: &Shared, hidden: usize) -> Result<(), Failure> {
+        let rest = self.length().and_then(|rest| usize::try_from(rest).ok()).unwrap_or(usize::MAX);
+        let needed = u32::try_from(hidden.min(rest).min(shared.read_on_all)).unwrap_or(u32::MAX);
+        let room = shared.read_on.clone();
+        match &mut self.room {
+            Some(own) => own.merge(room.try_acquire_many_owned(needed).map_err(|_| Refusal::Full)?),
+            None => self.room = room.acquire_many_owned(needed).await.ok(),
+        }
+        Ok(())
     }
 
     /// The body as it goes to the app on behalf of a flight.
@@ -99,6 +142,7 @@ impl Upload {
         }
         Outgoing::Streamed(Streamed {
             ahead: self.ahead,
+            room: self.room,
             rest: self.rest,
             on_end: Flight::client_ended,
             key: flight.key(),
@@ -110,17 +154,17 @@ impl Upload {
         self.share.len < shared.held_body_each && all < shared.held_body_all
     }
 
-    async fn read(&mut self, shared: &Shared) -> Result<(), Failure> {
+    /// Reads a piece; its length.
+    async fn read(&mut self) -> Result<usize, Failure> {
         match self.rest.frame().await {
             None => {
                 self.ended = true;
-                Ok(())
+                Ok(0)
             }
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, Bytes::len);
-                self.share.add(&shared.held_body_now, len);
                 self.ahead.push_back(frame);
-                Ok(())
+                Ok(len)
             }
             Some(Err(error)) => Err(match Ended::by(&error) {
                 Ended::Malformed => Failure::MalformedBody,

@@ -69,7 +69,7 @@ async fn serve(settings: Arc<Settings>, output: &Output) -> Result<(), String> {
     if settings.metrics_port == 0 {
         tracing::debug!("Metrics server disabled");
     }
-    let shared = Arc::new(Shared::new(router, flights, &settings));
+    let shared = Arc::new(Shared::new(router, flights, &settings, limits::client_unsent()));
     let port = listener.local_addr().map_or(settings.http_port, |address| address.port());
     let count = if settings.workers == 0 { workers::default_count() } else { settings.workers };
     let workers = Workers::start(count, &[listener], &shared, settings.access_log.then_some(output))

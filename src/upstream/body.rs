@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// How a client's body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub enum Outgoing {
 pub struct Streamed {
     /// Frames already read.
     pub ahead: VecDeque<Frame<Bytes>>,
+    /// Their room in a common bound, given back once they are gone.
+    pub room: Option<OwnedSemaphorePermit>,
     /// The rest.
     pub rest: Incoming,
     /// Told once how the body ended, with the key.
@@ -59,6 +62,7 @@ impl Streamed {
         if let Some(frame) = self.ahead.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
+        self.room = None;
         let polled = Pin::new(&mut self.rest).poll_frame(cx);
         match &polled {
             Poll::Ready(None) => (self.on_end)(self.key, Ended::Whole),

@@ -14,3 +14,4 @@ mod passing;
 mod retries;
 mod stopping;
 mod upgrades;
+mod uploads;

@@ -54,10 +54,11 @@ pub struct Turn {
     pub seen: Seen,
     pub stream: BufReader<TcpStream>,
     inner: Arc<Inner>,
+    place: usize,
 }
 
 impl Turn {
-    /// Reads the body.
+    /// Reads the body; [`App::seen`] has it before any answer.
     pub fn read_body(&mut self) {
         if self.seen.header("transfer-encoding").is_some() {
             if let Ok((body, trailers)) = read_chunks(&mut self.stream) {
@@ -69,6 +70,7 @@ impl Turn {
                 self.seen.body = body;
             }
         }
+        self.inner.seen.lock().unwrap()[self.place] = self.seen.clone();
     }
 
     /// Sends bytes as they are; the other side may have gone.
@@ -169,6 +171,14 @@ impl Drop for App {
     }
 }
 
+impl Inner {
+    fn note(&self, seen: &Seen) -> usize {
+        let mut all = self.seen.lock().unwrap();
+        all.push(seen.clone());
+        all.len() - 1
+    }
+}
+
 fn accept(listener: &TcpListener, inner: &Arc<Inner>) {
     for stream in listener.incoming() {
         if inner.ended.load(Ordering::SeqCst) {
@@ -193,20 +203,10 @@ fn serve(stream: TcpStream, connection: usize, inner: &Arc<Inner>) {
         let mut words = first.split(' ').map(str::to_owned);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let seen = Seen { method, path, headers, connection, ..Seen::default() };
-        let mut turn = Turn { seen, stream, inner: inner.clone() };
-        if turn.seen.path == "/up" {
-            turn.ok("");
-            stream = turn.stream;
-            continue;
-        }
-        let place = {
-            let mut all = inner.seen.lock().unwrap();
-            all.push(turn.seen.clone());
-            all.len() - 1
-        };
-        let then = (inner.script)(&mut turn);
-        // With its body, if the script has read it.
-        inner.seen.lock().unwrap()[place] = turn.seen;
+        let is_probe = seen.path == "/up";
+        let place = if is_probe { usize::MAX } else { inner.note(&seen) };
+        let mut turn = Turn { seen, stream, inner: inner.clone(), place };
+        let then = if is_probe { turn.ok("") } else { (inner.script)(&mut turn) };
         stream = turn.stream;
         if then == Then::Close {
             let _ = stream.get_ref().shutdown(Shutdown::Both);

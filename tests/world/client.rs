@@ -96,6 +96,18 @@ impl Client {
         self.stream.get_mut().write_all(bytes.as_ref()).is_ok()
     }
 
+    /// Sends what the systems on both sides take without waiting; how much that was.
+    pub fn send_at_once(&mut self, bytes: &[u8]) -> usize {
+        let stream = self.stream.get_mut();
+        stream.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(len @ 1..) = stream.write(&bytes[sent..]) {
+            sent += len;
+        }
+        stream.set_nonblocking(false).unwrap();
+        sent
+    }
+
     /// Asks for a path, without reading the answer.
     pub fn ask(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n"));
