@@ -24,10 +24,14 @@ struct Deployment {
     ended: Option<Result<Outcome, Failure>>,
 }
 
-/// Starts a deploy; what fails before its first phase gets a status of its own, all else a stream of lines.
-pub(super) async fn answer(control: Arc<Control>, deploy: Deploy) -> Response<Body> {
+/// Starts a deploy; what fails before its first phase gets a status of its own, all else a stream of lines. A success
+/// warns of this first.
+pub(super) async fn answer(control: Arc<Control>, deploy: Deploy, warnings: Vec<String>) -> Response<Body> {
     let (sender, progress) = unbounded_channel();
-    let ending: Ending = Box::pin(async move { control.deploy(deploy, sender).await });
+    let ending: Ending = Box::pin(async move {
+        let outcome = control.deploy(deploy, sender).await?;
+        Ok(Outcome { warnings: warnings.into_iter().chain(outcome.warnings).collect() })
+    });
     let mut deployment = Deployment { progress, ending: Some(ending), ended: None };
     let first = std::future::poll_fn(|context| deployment.poll(context)).await;
     if let Some(Event::End(Err(failure))) = first {

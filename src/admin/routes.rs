@@ -90,9 +90,9 @@ impl Api {
 
     async fn deploy(&self, name: String, request: Asked, peer: Peer) -> Result<Response<Body>, Failure> {
         let deploy = body::<DeployRequest>(request).await?;
-        let settings = self.settings.for_service(&name);
+        let (warnings, settings) = (deploy.warnings(), self.settings.for_service(&name));
         let deploy = deploy.into_spec(name, peer.name(), settings)?;
-        Ok(deployment::answer(Arc::clone(&self.control), deploy).await)
+        Ok(deployment::answer(Arc::clone(&self.control), deploy, warnings).await)
     }
 
     fn handoffs(&self, name: &str, query: Option<&str>) -> Result<Response<Body>, Failure> {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::Failed;
 use super::ask::{say_warnings, service_path};
 use super::client::{Client, block_on};
 use super::flags::{Flag, Kind, Parsed, flag};
 use super::progress::Display;
-use super::{Failed, warn};
 use crate::admin::DeployRequest;
 use crate::config::paths;
 use crate::spec::{format_duration, word};
@@ -21,27 +21,6 @@ pub(super) const ABOUT: &str = "\
 The new targets must answer their health check within --deploy-timeout; then they take the requests and the old ones
 are drained. Where the new target's keeper stands by (`lockgate keep`), requests are held meanwhile, the old app exits
 before the new one starts, and a new one that is not healthy in time is rolled back, its data too.";
-
-/// Given, these are checked and kept, but nothing heeds them yet.
-const NOT_YET: &[&str] = &[
-    "read-target",
-    "read-target-websockets",
-    "writer-affinity-timeout",
-    "tls",
-    "tls-on-demand-url",
-    "tls-staging",
-    "tls-certificate-path",
-    "tls-private-key-path",
-    "tls-acme-cache-path",
-    "buffer-requests",
-    "buffer-responses",
-    "buffer-memory",
-    "max-request-body",
-    "max-response-body",
-    "error-pages",
-    "exclude-metrics-path",
-    "scope-cookie-paths",
-];
 
 /// How often a phase's elapsed time is redrawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -115,7 +94,6 @@ fn own_flags() -> Vec<Flag> {
 pub(super) fn deploy(parsed: Parsed) -> Result<(), Failed> {
     let request = check(&parsed)?;
     let display = RefCell::new(Display::new(parsed.text("progress"), std::io::stderr().is_terminal())?);
-    warn_of_what_has_no_effect(&parsed, &request);
     let path = format!("{}/deploy", service_path(&parsed));
     let client = Client::new();
     let ended = block_on(async {
@@ -221,28 +199,6 @@ fn acme_cache() -> String {
     paths::data_dir(&paths::process_env).join("certs").display().to_string()
 }
 
-/// One line for all options that ask for what is not there yet; one that asks for the default asks for nothing.
-fn warn_of_what_has_no_effect(parsed: &Parsed, request: &DeployRequest) {
-    let unheeded = unheeded(parsed, request);
-    if !unheeded.is_empty() {
-        warn(&format!("no effect yet: {}", unheeded.join(", ")));
-    }
-    if request.tls && request.tls_redirect {
-        warn("HTTP is redirected to HTTPS, which is not served yet: --tls-redirect=false ends that");
-    }
-}
-
-fn unheeded(parsed: &Parsed, request: &DeployRequest) -> Vec<String> {
-    let json = |request: &DeployRequest| serde_json::to_value(request).unwrap_or_default();
-    let (asked, default) = (json(request), json(&DeployRequest::default()));
-    let differs = |name: &str| {
-        let field = name.replace('-', "_");
-        asked.get(&field) != default.get(&field)
-    };
-    let given = parsed.flags().filter(|name| NOT_YET.contains(name));
-    given.filter(|name| differs(name)).map(|name| format!("--{name}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::flags::parse;
@@ -335,16 +291,5 @@ mod tests {
         checked(&["s1", "--target", "xx", "--buffer-requests=false", "--max-request-body=5"]).unwrap();
         checked(&["--target", "xx", "--force=true", "--tls=false", "--drain-timeout=1h2m3.5s", "--", "s1"]).unwrap();
         assert_eq!(checked(&["s1", "--target=xx", "--drain-timeout=-5s"]).unwrap().drain_timeout, Duration::ZERO);
-    }
-
-    #[test]
-    fn what_has_no_effect_yet_is_named_unless_it_asks_for_nothing() {
-        let named = |args: &[&str]| {
-            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-            let parsed = parse(&flags(), &args).unwrap();
-            unheeded(&parsed, &request(&parsed).unwrap())
-        };
-        assert_eq!(named(&["--buffer-requests", "--buffer-responses=false"]), ["--buffer-requests"]);
-        assert!(named(&["--target=xx", "--tls=false", "--handoff=drain"]).is_empty());
     }
 }

@@ -63,11 +63,6 @@ impl Parsed {
         self.values.contains_key(name)
     }
 
-    /// The names of the flags given, sorted.
-    pub(super) fn flags(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.values.keys().copied()
-    }
-
     pub(super) fn bool(&self, name: &str) -> Option<bool> {
         match self.values.get(name) {
             Some(Given::Bool(value)) => Some(*value),

@@ -157,19 +157,14 @@ pub(super) fn host(headers: &HeaderMap) -> &str {
     headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
-/// Where the request is sent instead, if it is (contract 4.1).
+/// Where the request is sent instead, if it is (contract 4.1). Never to HTTPS: nothing serves it yet.
 pub(super) fn redirect(head: &Parts, options: &spec::Options) -> Option<String> {
-    let https = options.tls_enabled && options.tls_redirect;
-    if !https && options.canonical_host.is_empty() {
-        return None;
-    }
-    let asked = router::host_of_request(host(&head.headers));
-    let canonical = Some(options.canonical_host.as_str()).filter(|host| !host.is_empty()).unwrap_or(&asked);
-    if !https && canonical == asked {
+    let canonical = &options.canonical_host;
+    if canonical.is_empty() || *canonical == router::host_of_request(host(&head.headers)) {
         return None;
     }
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    Some(format!("{}://{canonical}{target}", if https { "https" } else { "http" }))
+    Some(format!("http://{canonical}{target}"))
 }
 
 /// The path as the app sees it; none: as it was sent.

@@ -104,6 +104,20 @@ fn a_deploy_that_fails_at_once_has_a_status_of_its_own() {
 }
 
 #[test]
+fn a_deploy_that_asks_for_what_is_not_there_yet_is_warned() {
+    let (home, app) = (Home::new(), app());
+    let _proxy = Proxy::start(&home);
+    let body = serde_json::json!({"target": [app], "error_pages": "/x"}).to_string();
+    let mut stream = UnixStream::connect(home.socket()).expect("a daemon");
+    let head = "POST /v1/services/s1/deploy HTTP/1.0\r\nhost: x\r\ncontent-length:";
+    write!(stream, "{head} {}\r\n\r\n{body}", body.len()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let last = answer.lines().last().expect("a line");
+    assert_eq!(last, r#"{"outcome":{"warnings":["no effect yet: --error-pages"]}}"#);
+}
+
+#[test]
 fn a_deploy_goes_on_when_its_client_leaves() {
     let (home, app) = (Home::new(), app());
     let _proxy = Proxy::start(&home);

@@ -271,6 +271,8 @@ fn options_without_effect_yet_are_said_in_one_line() {
     let said = home.kamal(&["deploy", "s1", "--target", &app, "--read-target", "ab", "--error-pages", "/x"]);
     assert_eq!(said.err, "Warning: no effect yet: --error-pages, --read-target\n");
     assert_eq!(said.code, 0);
+    let said = home.kamal(&["deploy", "s2", "--target", &app, "--host", "e.test", "--tls"]);
+    assert_eq!(said.err, "Warning: --tls: HTTPS is not served yet, HTTP is not redirected\n");
 }
 
 #[test]

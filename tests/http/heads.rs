@@ -165,3 +165,11 @@ fn a_canonical_host_is_where_others_are_sent() {
     client.send("GET / HTTP/1.1\r\nHost: e.test:8080\r\n\r\n");
     assert_eq!(client.answer().status, 200);
 }
+
+#[test]
+fn tls_sends_nobody_to_https_while_nothing_serves_it() {
+    let (proxy, _app) = shop_with(&["--host", "e.test", "--tls"], polite);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: e.test\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+}
