@@ -18,7 +18,7 @@ use super::board::Board;
 use super::say::say;
 use crate::wire::{self, LineError, MAX_LINE, Order, Saying, Verb};
 
-/// Connections at once; one more ends the oldest that never said anything sensible, else itself.
+/// Connections at once; for one more the oldest gives way, of those that serve no handoff if there is one.
 const MOST: usize = 64;
 /// A client that does not read its answers is given up after this long.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ pub(super) struct Conversation {
     stream: TcpStream,
     /// Lines of two threads must not mix.
     writing: Mutex<()>,
-    sensible: AtomicBool,
+    serves_handoff: AtomicBool,
 }
 
 impl Conversation {
@@ -108,6 +108,9 @@ impl Conversation {
 
     /// Says lines that belong together, at once.
     pub(super) fn say_all(&self, sayings: &[Saying]) {
+        if sayings.iter().any(is_of_a_handoff) {
+            self.serves_handoff.store(true, Ordering::Relaxed);
+        }
         let lines: Vec<u8> = sayings.iter().flat_map(wire::encode).collect();
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if (&self.stream).write_all(&lines).is_err() {
@@ -135,16 +138,21 @@ impl Conversation {
     }
 }
 
+/// What only who leads a handoff is told: whoever asks for a status, or shows a forged ticket, never hears it.
+fn is_of_a_handoff(saying: &Saying) -> bool {
+    matches!(saying, Saying::Ready { .. } | Saying::Ok {} | Saying::Stopping {})
+}
+
 impl PartialEq for Conversation {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
 }
 
-/// What every connection needs.
-/// The conversations that are open, by number.
+/// The conversations that are open, by number, oldest first.
 type Inside = Vec<(u64, Arc<Conversation>)>;
 
+/// What every connection needs.
 pub(super) struct Door {
     pub(super) board: Arc<Board>,
     pub(super) token: Option<String>,
@@ -167,9 +175,7 @@ impl Door {
             };
             let Ok(conversation) = open(stream) else { continue };
             let number = count.fetch_add(1, Ordering::Relaxed);
-            if !make_room(&inside, number, &conversation) {
-                continue;
-            }
+            let_in(&inside, number, &conversation);
             let (door, leaving) = (Arc::clone(&door), Arc::clone(&inside));
             let converse = move || {
                 door.converse(&conversation);
@@ -202,7 +208,6 @@ impl Door {
             if !self.admits(order.token.as_deref()) {
                 return conversation.refuse("this keeper wants its token with every line");
             }
-            conversation.sensible.store(true, Ordering::Relaxed);
             match order.verb {
                 Verb::Status {} => conversation.say(&Saying::Status(Box::new(self.board.status()))),
                 verb => {
@@ -230,20 +235,17 @@ fn open(stream: TcpStream) -> io::Result<Arc<Conversation>> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     sockopt::set_socket_keepalive(&stream, true)?;
-    Ok(Arc::new(Conversation { stream, writing: Mutex::new(()), sensible: AtomicBool::new(false) }))
+    Ok(Arc::new(Conversation { stream, writing: Mutex::new(()), serves_handoff: AtomicBool::new(false) }))
 }
 
-fn make_room(inside: &Mutex<Vec<(u64, Arc<Conversation>)>>, number: u64, conversation: &Arc<Conversation>) -> bool {
+fn let_in(inside: &Mutex<Inside>, number: u64, conversation: &Arc<Conversation>) {
     let mut inside = inside.lock().unwrap_or_else(PoisonError::into_inner);
     if inside.len() >= MOST {
-        let Some(at) = inside.iter().position(|(_, other)| !other.sensible.load(Ordering::Relaxed)) else {
-            return false;
-        };
-        let (_, oldest) = inside.remove(at);
+        let idle = inside.iter().position(|(_, other)| !other.serves_handoff.load(Ordering::Relaxed));
+        let (_, oldest) = inside.remove(idle.unwrap_or_default());
         oldest.end();
     }
     inside.push((number, Arc::clone(conversation)));
-    true
 }
 
 /// Reads one line, at most [`MAX_LINE`], within `idle` as a whole; none at the end of the stream.

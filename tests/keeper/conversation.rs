@@ -160,6 +160,27 @@ fn garbage_ends_only_its_own_connection() {
 }
 
 #[test]
+fn connections_that_only_ask_for_the_status_keep_nobody_out_and_end_no_handoff() {
+    let home = Home::new();
+    let (old, new) = two(&home);
+    let (mut from, mut to) = (old.talk(), new.talk());
+    let ticket = to.prepare();
+    assert_eq!(from.ask(Verb::Show { ticket: ticket.clone() }), Saying::Ok {});
+    let mut crowd = Vec::new();
+    for keeper in [&old, &new] {
+        for _ in 0..100 {
+            let mut talk = keeper.talk();
+            assert!(matches!(talk.ask(Verb::Status {}), Saying::Status(_)));
+            crowd.push(talk);
+        }
+    }
+    from.hand_over(&ticket);
+    assert!(matches!(to.take().0, Saying::Leased { epoch: 2, .. }));
+    assert_eq!(crowd[0].hear(), None, "the oldest gave way");
+    assert!(matches!(crowd[199].ask(Verb::Status {}), Saying::Status(_)));
+}
+
+#[test]
 fn several_conversations_are_served_at_once() {
     let home = Home::new();
     let mut keeper = Keeper::of(&home.database());
