@@ -113,7 +113,7 @@ impl Keeper {
         if !sayings.iter().any(taken) {
             return;
         }
-        if let Err(error) = child::run_hook(hook, &self.store.directory_of(epoch), epoch) {
+        if let Err(error) = child::run_hook(hook, &self.store.snapshot(epoch), epoch) {
             say(&format!("cannot run the snapshot hook {hook}: {error}"));
         }
     }

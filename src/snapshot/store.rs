@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::Manifest;
 use super::{Databases, set};
 use crate::wire::{VERSION, Version};
 
@@ -54,19 +55,19 @@ impl Store {
 
     /// Where the snapshot of before an epoch lies.
     #[must_use]
-    pub fn directory_of(&self, epoch: u64) -> PathBuf {
-        self.snapshot(epoch)
-    }
-
-    pub(super) fn snapshot(&self, epoch: u64) -> PathBuf {
+    pub fn snapshot(&self, epoch: u64) -> PathBuf {
         self.directory.join("snapshots").join(epoch.to_string())
     }
 
-    pub(super) fn aside(&self, epoch: u64) -> PathBuf {
+    /// Where a restore moves what an epoch left.
+    #[must_use]
+    pub fn aside(&self, epoch: u64) -> PathBuf {
         self.directory.join("aside").join(epoch.to_string())
     }
 
-    pub(super) fn marker(&self) -> PathBuf {
+    /// The file that says that a restore is under way.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
         self.directory.join("restore")
     }
 
@@ -106,6 +107,16 @@ impl Store {
         let marker: Marker = serde_json::from_slice(&text)
             .map_err(|error| io::Error::other(format!("the marker {}: {error}", self.marker().display())))?;
         Ok(Some(marker.epoch))
+    }
+
+    /// Whether a restore that undoes `epoch` has moved any file. Until it is finished the set is half of each.
+    #[must_use]
+    pub fn has_moved(&self, epoch: u64) -> bool {
+        let snapshot = self.snapshot(epoch);
+        let placed = |manifest: Manifest| manifest.files.iter().any(|entry| !snapshot.join(&entry.file).exists());
+        let moved_aside = std::fs::read_dir(self.aside(epoch)).is_ok_and(|mut entries| entries.next().is_some());
+        // Where the manifest is lost too, nobody can say that nothing was placed.
+        moved_aside || Manifest::read(&snapshot).map_or(true, placed)
     }
 
     /// Takes the marker away: what it stood for is done.

@@ -106,3 +106,47 @@ fn an_interrupted_restore_whose_files_were_spoiled_since_is_not_finished() {
     let error = store.check(2, &databases, None).unwrap_err().to_string();
     assert!(error.contains("where the manifest says"), "{error}");
 }
+
+#[test]
+fn a_person_who_skips_an_interrupted_restore_never_starts_on_half_a_set() {
+    for steps in 1.. {
+        let home = Home::new();
+        std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();
+        let before = home.bytes();
+        let (directory, databases, store) = spoiled(&home);
+        let after = home.bytes();
+        let Some(step) = restore_and_die(&directory, &databases, &store, steps) else { break };
+        let keeper = || KeeperBuilder::of(&home.database()).option("--defer", "10ms");
+        let mut skipping = keeper().environment("LOCKGATE_KEEP_RESTORE", "skip").start();
+        match step {
+            Step::Marked => {
+                skipping.app_says("up 3");
+                assert_eq!(home.bytes(), after, "what the epoch did stays");
+            }
+            Step::MovedAside | Step::Placed | Step::Synced => {
+                let line = skipping.says("THE RESTORE OF EPOCH 2 WAS INTERRUPTED");
+                let aside = directory.path().canonicalize().unwrap().join("aside/2");
+                assert!(line.contains(aside.to_str().unwrap()), "after {step:?}: {line}");
+                assert!(skipping.status().note.contains("half put back") && skipping.app_said().is_empty());
+                drop(skipping);
+                keeper().start().app_says("up 3");
+                assert_eq!(home.bytes(), before, "finished without skip, after {step:?}");
+            }
+            Step::Recorded | Step::Unmarked => {
+                skipping.app_says("up 3");
+                assert_eq!(home.bytes(), before, "it was finished, after {step:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_restore_whose_snapshot_is_gone_starts_no_app() {
+    let home = Home::new();
+    let (directory, databases, store) = spoiled(&home);
+    assert_eq!(restore_and_die(&directory, &databases, &store, 2), Some(Step::MovedAside));
+    std::fs::remove_dir_all(store.snapshot(2)).unwrap();
+    let mut keeper = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+    keeper.says("THE RESTORE OF EPOCH 2 WAS INTERRUPTED");
+    assert!(keeper.app_said().is_empty());
+}

@@ -1,15 +1,17 @@
 //! Acquiring the lease: one way, whoever asks. Between any two steps it can be interrupted, and whatever was had by
 //! then is given back by being dropped.
 
+mod undo;
+
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::options::{Foreign, Options, Snapshot};
 use super::question::{self, Question};
-use super::rules::{self, Asked, HalfDone};
+use super::rules::{self, Asked};
 use super::say::say;
 use crate::lease::{self, Directory, Heirs, Lease, Reading, Record};
-use crate::snapshot::{self, Databases, Store};
+use crate::snapshot::{Databases, Store};
 use crate::wire::{Holder, Saying};
 
 /// How long another opener is waited for.
@@ -127,7 +129,8 @@ impl Place<'_> {
         let heirs = attempt.lock_heirs(&reading)?;
         let question = attempt.ask_kernel(&reading)?;
         let mut record = self.known(&reading)?;
-        let (undone, question) = attempt.finish_half_done(&mut lease, &mut record, question)?;
+        attempt.checkpoint()?;
+        let (undone, question) = undo::finish(self, &mut lease, &mut record, question)?;
         let snapshot = attempt.take_snapshot(&reading, &record, &question)?;
         attempt.checkpoint()?;
         let confirmed = rules::confirmed_at_birth(request.asked, &self.me.id, &reading);
@@ -253,45 +256,6 @@ impl Attempt<'_> {
         }
     }
 
-    /// Finishes a restore that was interrupted, throws away what came to nothing, and undoes an unconfirmed epoch.
-    /// Gives back what was undone, and the answer for the files that are there now.
-    fn finish_half_done(
-        &mut self,
-        lease: &mut Lease,
-        record: &mut Record,
-        question: Question,
-    ) -> Result<(Option<Undone>, Question), GaveUp> {
-        let place = self.place;
-        place.store.discard_above(record.epoch)?;
-        let marker = place.store.restore_begun()?;
-        self.checkpoint()?;
-        let half_done = rules::half_done(lease.reading(), marker, place.options.skip_restore);
-        match half_done {
-            HalfDone::Nothing => return Ok((None, question)),
-            HalfDone::Marker => {}
-            HalfDone::Skipped(epoch) => say(&format!("LOCKGATE_KEEP_RESTORE=skip: what epoch {epoch} did stays")),
-            HalfDone::Undo(epoch) => {
-                let bad = |error| GaveUp::BadSnapshot(bad_snapshot(epoch, &error));
-                let began = Instant::now();
-                let checked = place.store.check(epoch, place.databases, question.open_files().as_deref());
-                if let Some(restore) = checked.map_err(bad)? {
-                    let question = restore_set(place, &restore, lease, record, question).map_err(bad)?;
-                    say(&format!("epoch {epoch} was not confirmed: the data are as they were before it"));
-                    return Ok((Some(Undone { epoch, ms: milliseconds(began) }), question));
-                }
-                say(&format!("epoch {epoch} was not confirmed, and there is no snapshot of before it: the data stay"));
-            }
-        }
-        record.unconfirmed = false;
-        lease.write(record)?;
-        match half_done {
-            // It may hold what no other place does: the set was moved aside, and not all of it put back.
-            HalfDone::Skipped(_) => place.store.give_up_restore()?,
-            HalfDone::Nothing | HalfDone::Marker | HalfDone::Undo(_) => place.store.end_restore()?,
-        }
-        Ok((None, question))
-    }
-
     fn take_snapshot(&mut self, reading: &Reading, record: &Record, question: &Question) -> Result<Saying, GaveUp> {
         self.checkpoint()?;
         let place = self.place;
@@ -348,29 +312,6 @@ impl Attempt<'_> {
     }
 }
 
-/// What was undone, and how long that took.
-struct Undone {
-    epoch: u64,
-    ms: u64,
-}
-
-fn restore_set(
-    place: &Place<'_>,
-    restore: &snapshot::Restore<'_>,
-    lease: &mut Lease,
-    record: &mut Record,
-    mut question: Question,
-) -> Result<Question, snapshot::Error> {
-    let mut guard = |file: &std::path::Path| question.extend(file);
-    let mut write = || {
-        record.unconfirmed = false;
-        lease.write(record).map_err(io::Error::other)
-    };
-    restore.run(place.databases, &mut guard, &mut write, &mut |_| Ok(()))?;
-    let files = place.databases.files().unwrap_or_default();
-    Ok(question.settled(&files))
-}
-
 fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -387,11 +328,4 @@ fn named_holder(directory: &Directory) -> Result<String, lease::Error> {
 
 fn unknown_keeper() -> String {
     "a keeper that is not known".to_owned()
-}
-
-fn bad_snapshot(epoch: u64, error: &snapshot::Error) -> String {
-    format!(
-        "EPOCH {epoch} WAS NOT CONFIRMED, AND ITS SNAPSHOT CANNOT BE PUT BACK: {error}. Nothing was changed and no app is \
-         started; to go on with the data as they are, start with LOCKGATE_KEEP_RESTORE=skip"
-    )
 }
