@@ -186,8 +186,8 @@ impl DeployRequest {
         if self.target.is_empty() {
             return Err(invalid("required flag(s) \"target\" not set"));
         }
-        let targets = self.target.iter().map(|text| target(text)).collect::<Result<_, _>>()?;
-        self.read_target.iter().try_for_each(|text| target(text).map(drop))?;
+        let parse = |texts: &[String]| texts.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>();
+        let (targets, readers) = (parse(&self.target)?, parse(&self.read_target)?);
         let keeper = self.keeper.as_deref().map(target).transpose();
         let keeper = keeper.map_err(|error| error.hint("this is the keeper's address (--keeper)"))?;
         if self.max_hold.is_some_and(|hold| hold.is_zero()) {
@@ -196,6 +196,7 @@ impl DeployRequest {
         Ok(Deploy {
             service,
             targets,
+            readers,
             target_options: self.target_options()?,
             options,
             deploy_timeout: self.deploy_timeout,

@@ -79,7 +79,7 @@ impl Control {
             old_revision: entry.service.gate.revision().is_some(),
             keeper_expected: named.is_some() || now.known.iter().any(|known| known.control == keeper),
             must_name_service: named.is_none() && is_loopback(&host),
-            sole_target: deploy.targets.len() == 1,
+            sole_target: deploy.targets.len() == 1 && deploy.readers.is_empty(),
             force: deploy.force,
             on_drain_timeout: deploy.on_drain_timeout.unwrap_or(settings.on_drain_timeout),
             limits: budget::Limits {
@@ -126,6 +126,7 @@ impl Control {
         page.options = (&deploy.options).into();
         page.target_options = (&deploy.target_options).into();
         page.active_targets = deploy.targets.iter().map(ToString::to_string).collect();
+        page.active_readers = deploy.readers.iter().map(ToString::to_string).collect();
         let ours = &mut page.lockgate;
         ours.keeper = sides.new.id.is_some().then(|| sides.new.keeper.clone()).flatten();
         ours.keepers.clone_from(&sides.known);

@@ -61,6 +61,8 @@ pub struct Deploy {
     pub service: String,
     /// Where requests go.
     pub targets: Vec<Target>,
+    /// Where reads are to go; kept, but nothing goes there yet.
+    pub readers: Vec<Target>,
     /// What the routes and redirects need.
     pub options: Options,
     /// What the way to the target needs.

@@ -198,6 +198,30 @@ async fn a_standby_that_refuses_costs_nobody_anything() {
 }
 
 #[tokio::test]
+async fn a_standby_beside_a_reader_or_another_target_is_refused_and_the_old_app_serves_on() {
+    let (world, old, new) = kept(Fault::None, 200).await;
+    let beside = Target::parse("127.0.0.1:9").unwrap();
+    let alone = deploy_of(&new);
+    let two = Deploy { targets: vec![alone.targets[0].clone(), beside.clone()], ..alone.clone() };
+    for deploy in [Deploy { readers: vec![beside], ..alone }, two] {
+        let failure = world.deploy(deploy).await.unwrap_err();
+        let error = "a target whose keeper stands by may be only the sole target of a deploy, readers counted";
+        assert_eq!((failure.error.as_str(), failure.kind), (error, FailureKind::App));
+        assert_eq!(failure.hints, ["nothing was changed, the old app serves on"]);
+    }
+    assert!(new.told().is_empty() && old.app.is_live());
+    assert_eq!(world.status().targets, std::slice::from_ref(&old.app.address));
+}
+
+#[tokio::test]
+async fn readers_are_kept_in_the_saved_state() {
+    let (world, app) = (World::new(), App::running(200).await);
+    let readers = vec![Target::parse("reader:3000").unwrap()];
+    world.deploy(Deploy { readers, ..deploy(&app.address) }).await.unwrap();
+    assert!(world.state_file().contains(r#""active_readers":["reader:3000"]"#));
+}
+
+#[tokio::test]
 async fn a_confirmation_whose_answer_is_lost_is_asked_for_and_not_guessed() {
     let (world, old, new) = kept(Fault::LosesConfirmed, 200).await;
     world.deploy(deploy_of(&new)).await.unwrap();

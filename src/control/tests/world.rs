@@ -63,6 +63,7 @@ pub(super) fn deploy(target: &str) -> Deploy {
     Deploy {
         service: "shop".into(),
         targets: vec![Target::parse(target).unwrap()],
+        readers: Vec::new(),
         options: spec::Options::default(),
         target_options: TargetOptions { health_check, ..TargetOptions::default() },
         deploy_timeout: Duration::from_secs(5),

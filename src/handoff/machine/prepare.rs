@@ -27,7 +27,7 @@ pub(super) fn begin(turn: &mut Turn<'_>, status: &Status) -> State {
     let unfit = match turn.plan.aim {
         Aim::Adopt | Aim::Recover(_) => Some("the keeper holds no more"),
         Aim::Deploy(_) if !turn.plan.sole_target => {
-            Some("a target whose keeper stands by may be only the sole target of a deploy")
+            Some("a target whose keeper stands by may be only the sole target of a deploy, readers counted")
         }
         Aim::Deploy(Handoff::Overlap | Handoff::Drain) => {
             Some("the target's keeper stands by: only an exclusive handoff starts its app")

@@ -30,7 +30,7 @@ pub struct Plan {
     /// Whether a greeting counts only if it names this service (the keeper was found on a loopback host, nobody named
     /// it).
     pub must_name_service: bool,
-    /// Whether the revision has one target only.
+    /// Whether the deploy names one target only, readers counted.
     pub sole_target: bool,
     /// Do not wait for health (`overlap` and `drain` only).
     pub force: bool,
