@@ -39,17 +39,44 @@ fn a_console_that_has_the_database_open_stops_a_handoff_and_the_old_app_comes_ba
 }
 
 #[test]
-fn under_foreign_warn_it_goes_on_without_a_snapshot() {
+fn under_foreign_warn_it_goes_on_without_a_snapshot_and_what_failed_stays() {
     let home = Home::new();
-    let mut old = Keeper::of(&home.database());
+    let warning = || KeeperBuilder::of(&home.database()).option("--foreign", "warn").start();
+    let mut old = warning();
     old.app_says("up 1");
-    let mut new = KeeperBuilder::of(&home.database()).option("--foreign", "warn").start();
+    let mut new = warning();
     let (mut from, mut to) = (old.talk(), new.talk());
     let _replicator = File::open(home.database()).unwrap();
     let (_, snapshot) = hand_over(&mut from, &mut to);
     assert!(matches!(snapshot, Saying::Snapshot { bytes: 0, why: Some(_), .. }), "{snapshot:?}");
     assert!(new.says("WARNING").contains("is open in"));
     new.app_says("up 2");
+    assert!(matches!(hand_over(&mut to, &mut from).0, Saying::Leased { epoch: 3, restored: None, .. }));
+    old.says("there is no snapshot of before it: the data stay");
+}
+
+#[test]
+fn nothing_is_put_back_under_somebody_who_has_it_open_not_even_under_foreign_warn() {
+    let home = Home::new();
+    let before = home.bytes();
+    let warning = || KeeperBuilder::of(&home.database()).option("--foreign", "warn").start();
+    let mut old = warning();
+    old.app_says("up 1");
+    let new = warning();
+    let (mut from, mut to) = (old.talk(), new.talk());
+    hand_over(&mut from, &mut to);
+    home.sql("INSERT INTO orders VALUES (2)");
+    let after = home.bytes();
+    let replicator = File::open(home.database()).unwrap();
+    let ticket = from.prepare();
+    to.hand_over(&ticket);
+    let held = from.take_in_vain();
+    assert!(held.contains("is open in") && held.contains("what epoch 2 did is to be undone"), "{held}");
+    assert_eq!(home.bytes(), after);
+    drop(replicator);
+    from.prepare();
+    assert!(matches!(from.take().0, Saying::Leased { epoch: 3, restored: Some(2), .. }));
+    assert_eq!(home.bytes(), before);
 }
 
 #[test]

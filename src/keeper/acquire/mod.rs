@@ -245,6 +245,9 @@ impl Attempt<'_> {
             };
             if Instant::now() >= until {
                 let text = question::who_has(&open);
+                if let Some(epoch) = undo::to_put_back(self.place, reading)? {
+                    return Err(GaveUp::Open(undo::not_under(&text, epoch)));
+                }
                 let comes_back = rules::comes_back(self.request.asked, self.place.ended, reading);
                 if !self.place.overlooks(reading) && !comes_back {
                     return Err(GaveUp::Open(text));

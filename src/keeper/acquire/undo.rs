@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{GaveUp, Place, Question, milliseconds};
 use crate::keeper::rules::{self, HalfDone};
 use crate::keeper::say::say;
-use crate::lease::{Lease, Record};
+use crate::lease::{Lease, Reading, Record};
 use crate::snapshot::{self, Restore, Store};
 
 /// What was undone, and how long that took.
@@ -55,6 +55,23 @@ pub(super) fn finish(
         }
     }
     Ok((None, question))
+}
+
+/// The epoch whose snapshot is to be put back, if one is.
+pub(super) fn to_put_back(place: &Place<'_>, reading: &Reading) -> Result<Option<u64>, GaveUp> {
+    Ok(match rules::half_done(reading, place.store.restore_begun()?, place.options.skip_restore) {
+        HalfDone::Undo(epoch) => Some(epoch).filter(|epoch| place.store.snapshot(*epoch).exists()),
+        HalfDone::Nothing | HalfDone::Marker | HalfDone::Skipped(_) => None,
+    })
+}
+
+/// Not even where another opener is allowed. Who has the file that was moved aside open would find the log of the one
+/// put in its place, by name: that spoils both. And to start on what was not confirmed is no way out.
+pub(super) fn not_under(who: &str, epoch: u64) -> String {
+    format!(
+        "{who}, and what epoch {epoch} did is to be undone: no file is replaced that somebody has open. It goes on once \
+         that is closed; to keep the data as they are, start with LOCKGATE_KEEP_RESTORE=skip"
+    )
 }
 
 /// Nothing is unconfirmed any more.
