@@ -65,8 +65,8 @@ impl Api {
             ("DELETE", ["v1", "services", name]) => outcome(self.control.remove(service(name)?).await),
             ("POST", ["v1", "services", name, "deploy"]) => self.deploy(service(name)?, request, peer).await,
             ("POST", ["v1", "services", name, "abort"]) => outcome(self.control.abort(service(name)?).await),
-            ("GET", ["v1", "services", name, "handoffs"]) => self.handoffs(name, request.uri().query()),
-            ("GET", ["v1", "handoffs"]) => self.all_handoffs(request.uri().query()),
+            ("GET", ["v1", "services", name, "handoffs"]) => self.handoffs(name, request.uri().query()).await,
+            ("GET", ["v1", "handoffs"]) => self.all_handoffs(request.uri().query()).await,
             ("POST", ["v1", "pause"]) => {
                 let pause = body::<PauseRequest>(request).await?.into_spec()?;
                 outcome(self.control.pause(pause).await)
@@ -95,16 +95,16 @@ impl Api {
         Ok(deployment::answer(Arc::clone(&self.control), deploy, warnings).await)
     }
 
-    fn handoffs(&self, name: &str, query: Option<&str>) -> Result<Response<Body>, Failure> {
-        let handoffs = self.control.handoffs(&service(name)?, limit(query)?)?;
+    async fn handoffs(&self, name: &str, query: Option<&str>) -> Result<Response<Body>, Failure> {
+        let handoffs = self.control.handoffs(&service(name)?, limit(query)?).await?;
         Ok(json(StatusCode::OK, &Handoffs { handoffs }))
     }
 
-    fn all_handoffs(&self, query: Option<&str>) -> Result<Response<Body>, Failure> {
+    async fn all_handoffs(&self, query: Option<&str>) -> Result<Response<Body>, Failure> {
         let limit = limit(query)?;
         let mut handoffs = Vec::new();
         for status in self.control.list() {
-            handoffs.extend(self.control.handoffs(&status.service, limit)?);
+            handoffs.extend(self.control.handoffs(&status.service, limit).await?);
         }
         handoffs.sort_by_key(|record| std::cmp::Reverse(record.began_ms));
         handoffs.truncate(limit);

@@ -46,10 +46,12 @@ impl Control {
         };
         self.refuse_if_stopping()?;
         let _claim = self.claim(&deploy)?;
+        let measured = self.measured(&deploy.service).await;
 
         let entry = self.entry(&deploy.service).unwrap_or_else(|| Entry::new(first_service(&deploy, &settings)));
         entry.service.gate.set_limits(gate_limits(&settings, &deploy));
         let mut job = self.deploy_job(&deploy, &settings, &entry);
+        job.plan.limits.measured = measured;
         job.sides.token = token;
         let mut watcher = Deploying::new(&self, &deploy, &entry, progress);
         let mut report = self.lead(&mut job, &mut watcher, &entry).await;
@@ -87,7 +89,7 @@ impl Control {
                 drain_timeout: deploy.drain_timeout,
                 handoff_timeout: handoff_timeout(settings, deploy),
                 unhealthy_after: settings.unhealthy_after,
-                measured: self.measured(&deploy.service),
+                measured: budget::Measured::default(),
             },
         };
         let sides = Sides {
@@ -99,24 +101,6 @@ impl Control {
         };
         let (service, flights) = (Arc::clone(&entry.service), self.flights.clone());
         Job { plan, service, flights, sides, asked_by: deploy.asked_by.clone() }
-    }
-
-    /// What the journal knows of how long this service's apps take.
-    pub(super) fn measured(&self, service: &str) -> budget::Measured {
-        let records = self.journal.newest(service, 20).unwrap_or_default();
-        let last = |words: &[&str]| {
-            records.iter().filter(|record| record.outcome == "done").find_map(|record| {
-                let phases = record.phases.iter().filter(|phase| words.contains(&phase.phase.as_str()));
-                let ms: Vec<_> = phases.map(|phase| phase.ms).collect();
-                (!ms.is_empty()).then(|| Duration::from_secs_f64((ms.iter().sum::<f64>() / 1e3).clamp(0.0, 1e6)))
-            })
-        };
-        let restore = records.iter().find(|record| record.restored.is_some());
-        budget::Measured {
-            stop: last(&["yield"]),
-            boot: last(&["boot", "probe"]),
-            restore: restore.map(|record| Duration::from_millis(record.restore_ms)),
-        }
     }
 
     /// The service as this deploy leaves it, for the file.

@@ -92,6 +92,7 @@ impl Control {
         };
         let (Some(sides), epoch) = (sides, epoch.map(|status| status.epoch)) else { return false };
         let mut job = self.follow_job(entry, aim, sides);
+        job.plan.limits.measured = self.measured(&entry.service.name).await;
         job.sides.token = keeper_token(self.settings.for_service(&entry.service.name)).ok().flatten();
         let mut watcher = Following { control: self, entry };
         let report = self.lead(&mut job, &mut watcher, entry).await;
@@ -124,7 +125,7 @@ impl Control {
                 drain_timeout: Duration::ZERO,
                 handoff_timeout: settings.handoff_timeout,
                 unhealthy_after: settings.unhealthy_after,
-                measured: self.measured(name),
+                measured: budget::Measured::default(),
             },
         };
         let (service, flights) = (Arc::clone(&entry.service), self.flights.clone());

@@ -5,6 +5,7 @@ mod book;
 mod deploy;
 mod entry;
 mod follow;
+mod history;
 mod operate;
 mod restore;
 mod turns;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::config::Settings;
 use crate::handoff::driver::{self, Job, Report, Watcher};
 use crate::handoff::machine::{self, Event, Phase};
-use crate::journal::{Journal, Record};
+use crate::journal::Journal;
 use crate::router::{Places, Router};
 use crate::service::Service;
 use crate::service::flight::Flights;
@@ -118,14 +119,6 @@ impl Control {
         Ok(self.select(services)?.iter().map(|entry| entry.status()).collect())
     }
 
-    /// The newest records of a service's journal, newest first; also of one that was removed.
-    ///
-    /// # Errors
-    /// [`Failure`] where the journal cannot be read.
-    pub fn handoffs(&self, service: &str, limit: usize) -> Result<Vec<Record>, Failure> {
-        self.journal.newest(service, limit).map_err(|error| Failure::internal(format!("reading the journal: {error}")))
-    }
-
     /// SIGTERM: what is held is answered 503 with Retry-After, handoffs before `yield` are given up, those past it driven
     /// on. Returns when no handoff runs any more, or `until` has come.
     pub async fn shutdown(self: &Arc<Self>, until: Instant) {
@@ -161,14 +154,6 @@ impl Control {
         }
         self.follow(entry);
         report
-    }
-
-    async fn keep(&self, record: Record) {
-        let (journal, service) = (self.journal.clone(), record.service.clone());
-        let kept = tokio::task::spawn_blocking(move || journal.append(&record)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::error!(%error, service, "Unable to write the journal");
-        }
     }
 
     fn select(&self, services: &Selection) -> Result<Vec<Arc<Entry>>, Failure> {

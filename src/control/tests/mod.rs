@@ -5,6 +5,7 @@ mod world;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use world::{App, Fault, Keeper, Lease, World, deploy, until};
 
 use crate::control::FailureKind;
@@ -32,7 +33,7 @@ async fn a_first_deploy_waits_for_health_and_saves_the_service() {
     assert!(status.closed.is_empty());
     assert!(world.state_file().contains(&format!(r#""active_targets":["{}"],"active_readers":[]"#, app.address)));
     assert!(!world.state_file().contains("lockgate"));
-    let record = world.control.handoffs("shop", 1).unwrap().remove(0);
+    let record = world.control.handoffs("shop", 1).await.unwrap().remove(0);
     assert_eq!((record.kind.as_str(), record.outcome.as_str()), ("overlap", "done"));
 }
 
@@ -126,7 +127,7 @@ async fn an_exclusive_handoff_starts_the_new_app_after_the_old_one_has_gone() {
     assert_eq!((status.targets, status.epoch), (vec![new.app.address.clone()], Some(2)));
     assert_eq!((status.keeper, status.closed.len()), (Some(new.control.clone()), 0));
     assert!(world.state_file().contains(&format!(r#""lockgate":{{"keeper":"{}""#, new.control)));
-    let record = world.control.handoffs("shop", 1).unwrap().remove(0);
+    let record = world.control.handoffs("shop", 1).await.unwrap().remove(0);
     assert_eq!((record.kind.as_str(), record.outcome.as_str(), record.epoch), ("exclusive", "done", Some(2)));
     assert_eq!(record.snapshot.unwrap().bytes, 10);
     let own: f64 =
@@ -144,7 +145,7 @@ async fn a_new_app_that_exits_while_booting_is_rolled_back() {
     assert!(old.app.is_live() && !new.app.is_live());
     let status = world.status();
     assert_eq!((status.targets, status.closed.len()), (vec![old.app.address.clone()], 0));
-    let record = world.control.handoffs("shop", 1).unwrap().remove(0);
+    let record = world.control.handoffs("shop", 1).await.unwrap().remove(0);
     assert_eq!((record.outcome.as_str(), record.restored, record.epoch), ("rolled back", Some(2), Some(3)));
 }
 
@@ -185,7 +186,7 @@ async fn a_service_removed_past_yield_fails_its_deploy_and_stays_removed() {
     assert!(new.app.is_live() && !old.app.is_live());
     assert!(world.control.list().is_empty());
     assert_eq!(world.state_file(), "[]\n");
-    assert_eq!(world.control.handoffs("shop", 1).unwrap()[0].outcome, "done");
+    assert_eq!(world.control.handoffs("shop", 1).await.unwrap()[0].outcome, "done");
 }
 
 #[tokio::test]
@@ -262,4 +263,17 @@ async fn a_keeper_of_another_service_is_an_error_that_says_so() {
     let options = crate::spec::Options { hosts: vec!["other.test".into()], ..Default::default() };
     let failure = world.deploy(Deploy { options, ..other }).await.unwrap_err();
     assert_eq!(failure.error, "the target's keeper serves shop, not other");
+}
+
+#[tokio::test]
+async fn a_journal_that_takes_its_time_keeps_nobody_waiting() {
+    let world = World::new();
+    let directory = world.data.path().join("lockgate/handoffs");
+    std::fs::create_dir_all(&directory).unwrap();
+    // Who opens one end of a pipe waits for somebody at the other.
+    let path = directory.join("shop.jsonl");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let other_end = async { drop(std::fs::OpenOptions::new().write(true).open(&path).unwrap()) };
+    let (records, ()) = tokio::join!(world.control.handoffs("shop", 1), other_end);
+    assert!(records.unwrap().is_empty());
 }

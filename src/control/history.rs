@@ -1,0 +1,57 @@
+//! What the journal is told and asked. It lies on a disk, which may be slow: none of it is waited for by the threads that
+//! lead handoffs.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::Control;
+use super::words::Failure;
+use crate::handoff::budget::Measured;
+use crate::journal::Record;
+
+/// How far back the journal is asked how long things take.
+const RECENT: usize = 20;
+
+impl Control {
+    /// The newest records of a service's journal, newest first; also of one that was removed.
+    ///
+    /// # Errors
+    /// [`Failure`] where the journal cannot be read.
+    pub async fn handoffs(&self, service: &str, limit: usize) -> Result<Vec<Record>, Failure> {
+        let (journal, service) = (self.journal.clone(), service.to_owned());
+        let read = spawn_blocking(move || journal.newest(&service, limit)).await;
+        let records = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+        records.map_err(|error| Failure::internal(format!("reading the journal: {error}")))
+    }
+
+    /// What the journal knows of how long this service's apps take.
+    pub(super) async fn measured(&self, service: &str) -> Measured {
+        let records = self.handoffs(service, RECENT).await.unwrap_or_default();
+        let restore = records.iter().find(|record| record.restored.is_some());
+        Measured {
+            stop: last(&records, &["yield"]),
+            boot: last(&records, &["boot", "probe"]),
+            restore: restore.map(|record| Duration::from_millis(record.restore_ms)),
+        }
+    }
+
+    /// Writes a record. A failure ends no handoff: it is logged.
+    pub(super) async fn keep(&self, record: Record) {
+        let (journal, service) = (self.journal.clone(), record.service.clone());
+        let kept = spawn_blocking(move || journal.append(&record)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::error!(%error, service, "Unable to write the journal");
+        }
+    }
+}
+
+/// How long these phases took together in the newest handoff that was done and had one of them.
+fn last(records: &[Record], words: &[&str]) -> Option<Duration> {
+    records.iter().filter(|record| record.outcome == "done").find_map(|record| {
+        let phases = record.phases.iter().filter(|phase| words.contains(&phase.phase.as_str()));
+        let ms: Vec<_> = phases.map(|phase| phase.ms).collect();
+        (!ms.is_empty()).then(|| Duration::from_secs_f64((ms.iter().sum::<f64>() / 1e3).clamp(0.0, 1e6)))
+    })
+}
