@@ -34,6 +34,8 @@ pub(super) struct Now {
     pub(super) removed: bool,
     /// A follower is at work.
     pub(super) followed: bool,
+    /// The handoff that runs is a deploy's.
+    deploying: bool,
     /// The way to the handoff that runs.
     signals: Option<UnboundedSender<Event>>,
 }
@@ -48,9 +50,11 @@ impl Entry {
     }
 
     /// The receiving end for the handoff that begins now.
-    pub(super) fn listen(&self) -> UnboundedReceiver<Event> {
+    pub(super) fn listen(&self, deploying: bool) -> UnboundedReceiver<Event> {
         let (sender, signals) = unbounded_channel();
-        self.now().signals = Some(sender);
+        let mut now = self.now();
+        now.deploying = deploying;
+        now.signals = Some(sender);
         signals
     }
 
@@ -63,6 +67,7 @@ impl Entry {
     pub(super) fn learn(&self, job: &Job, report: &Report) {
         let mut now = self.now();
         now.phase = None;
+        now.deploying = false;
         now.signals = None;
         now.known.clone_from(&job.sides.known);
         if let Some(side) = job.sides.active {
@@ -83,11 +88,14 @@ impl Entry {
 
     /// Ends what a follower is doing, unless it has changed something already. Says whether one is at work.
     pub(super) fn stop_following(&self) -> bool {
-        let followed = self.now().followed;
-        if followed {
+        let follows = {
+            let now = self.now();
+            now.followed && !now.deploying
+        };
+        if follows {
             self.signal(Event::Abort);
         }
-        followed
+        follows
     }
 
     pub(super) fn status(&self) -> ServiceStatus {

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::deploy::keeper_token;
 use super::entry::Entry;
 use super::{Control, FOLLOW};
+use crate::gate;
 use crate::handoff::budget;
 use crate::handoff::conversation::ask;
 use crate::handoff::driver::{Job, Party, Sides, Watcher};
@@ -28,13 +29,26 @@ impl Control {
     /// Begins to follow a service, if nobody is known to be live and nobody follows yet. One whose first deploy failed
     /// is not in charge: no request could come to it.
     pub(super) fn follow(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let unavailable = entry.service.gate.view().reasons.unavailable;
+        if is_unavailable(entry) {
+            self.begin_to_follow(entry);
+        }
+    }
+
+    /// After a handoff that was given up: is it still the active revision's keeper that holds? One that was killed may
+    /// have left its app, and when that ends another keeper takes the lease.
+    pub(super) fn watch(self: &Arc<Self>, entry: &Arc<Entry>) {
+        if entry.now().keeper.is_some() {
+            self.begin_to_follow(entry);
+        }
+    }
+
+    fn begin_to_follow(self: &Arc<Self>, entry: &Arc<Entry>) {
         if !self.entry(&entry.service.name).is_some_and(|ours| Arc::ptr_eq(&ours, entry)) {
             return;
         }
         {
             let mut now = entry.now();
-            if !unavailable || now.followed || now.removed {
+            if now.followed || now.removed {
                 return;
             }
             now.followed = true;
@@ -48,13 +62,18 @@ impl Control {
         let mut failed = None;
         let mut stopping = self.stopping.subscribe();
         while !self.is_stopping() {
+            // Asked before the turn: a deploy need not wait for that.
+            let holder = if is_unavailable(entry) { Holder::Nobody } else { who_holds(entry).await };
             let turn = self.turns.take(&entry.service.name, OnBusy::Wait).await;
-            if !entry.service.gate.view().reasons.unavailable || entry.now().removed {
+            if !is_unavailable(entry) && holder == Holder::Another && who_holds(entry).await == holder {
+                entry.service.gate.close(gate::Reason::Unavailable);
+            }
+            if entry.now().removed || (!is_unavailable(entry) && holder == Holder::Active) {
                 // Said while the turn is ours: whoever makes it unavailable next finds nobody at work.
                 entry.now().followed = false;
                 return;
             }
-            if self.look(entry, &mut failed).await {
+            if is_unavailable(entry) && self.look(entry, &mut failed).await {
                 pause = FOLLOW.0;
             }
             drop(turn);
@@ -67,14 +86,9 @@ impl Control {
     /// Asks all keepers once and does what follows from it. Says whether that came to anything.
     async fn look(self: &Arc<Self>, entry: &Arc<Entry>, failed: &mut Option<u64>) -> bool {
         let known = entry.keepers();
-        let mut statuses = ask_all(&known).await;
-        // The address of a container that has gone may be another service's now.
-        let is_ours = |status: &Status| status.service.as_deref().is_none_or(|service| *service == *entry.service.name);
-        statuses.iter_mut().for_each(|status| *status = status.take().filter(is_ours));
-        let seen: Vec<_> =
-            statuses.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: status.as_ref() }).collect();
+        let statuses = ask_all(entry, &known).await;
         entry.meet_strangers(&statuses);
-        let decision = decide(&seen, *failed);
+        let decision = decide(&seen(&statuses), *failed);
         let sides = |to: usize, from: Option<usize>| entry.sides(&known, to, from);
         let (aim, sides, epoch) = match decision {
             Decision::Wait => {
@@ -133,7 +147,40 @@ impl Control {
     }
 }
 
-async fn ask_all(known: &[KnownKeeper]) -> Vec<Option<Status>> {
+/// Who has the lease of a service whose gate is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The active revision's keeper, as it should be.
+    Active,
+    /// Another keeper: the active revision is live no more.
+    Another,
+    /// Nobody who answers. What was active may live on, its keeper gone.
+    Nobody,
+}
+
+async fn who_holds(entry: &Entry) -> Holder {
+    let known = entry.keepers();
+    let statuses = ask_all(entry, &known).await;
+    let active = entry.now().keeper.clone();
+    match decide(&seen(&statuses), None) {
+        Decision::Wait => Holder::Nobody,
+        Decision::Adopt(keeper) | Decision::RollBack { from: keeper, .. } => {
+            let is_active = known.get(keeper).is_some_and(|known| Some(&known.control) == active.as_ref());
+            if is_active { Holder::Active } else { Holder::Another }
+        }
+    }
+}
+
+fn is_unavailable(entry: &Entry) -> bool {
+    entry.service.gate.view().reasons.unavailable
+}
+
+fn seen(statuses: &[Option<Status>]) -> Vec<Seen<'_, usize>> {
+    statuses.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: status.as_ref() }).collect()
+}
+
+/// The greetings of those who answer and are this service's.
+async fn ask_all(entry: &Entry, known: &[KnownKeeper]) -> Vec<Option<Status>> {
     let mut asking = JoinSet::new();
     for (number, keeper) in known.iter().enumerate() {
         let control = keeper.control.clone();
@@ -142,8 +189,10 @@ async fn ask_all(known: &[KnownKeeper]) -> Vec<Option<Status>> {
     let mut statuses = vec![None; known.len()];
     while let Some(answer) = asking.join_next().await {
         let Ok((number, status)) = answer else { continue };
+        // The address of a container that has gone may be another service's now.
+        let is_ours = |status: &Status| status.service.as_deref().is_none_or(|service| *service == *entry.service.name);
         if let Some(place) = statuses.get_mut(number) {
-            *place = status;
+            *place = status.filter(is_ours);
         }
     }
     statuses

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Settings;
 use crate::handoff::driver::{self, Job, Report, Watcher};
-use crate::handoff::machine::{self, Event, Phase};
+use crate::handoff::machine::{self, Aim, Event, Phase};
 use crate::journal::Journal;
 use crate::router::{Places, Router};
 use crate::service::Service;
@@ -138,7 +138,7 @@ impl Control {
 
     /// Drives one handoff to its end, with its journal and what follows from it. The caller has the turn.
     async fn lead<W: Watcher>(self: &Arc<Self>, job: &mut Job, watcher: &mut W, entry: &Arc<Entry>) -> Report {
-        let signals = entry.listen();
+        let signals = entry.listen(matches!(job.plan.aim, Aim::Deploy(_)));
         // What came before there was anybody to tell.
         if self.is_stopping() {
             entry.signal(Event::Shutdown);
@@ -153,6 +153,9 @@ impl Control {
             self.keep(report.record.clone()).await;
         }
         self.follow(entry);
+        if let (Aim::Deploy(_), machine::Outcome::GivenUp(_)) = (&job.plan.aim, &report.outcome) {
+            self.watch(entry);
+        }
         report
     }
 
