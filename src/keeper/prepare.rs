@@ -2,11 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::acquire::Place;
+use super::acquire::{OPENERS, Place, TICK};
 use super::control::Conversation;
 use super::options::Snapshot;
-use super::rules;
+use super::question;
+use super::rules::{self, Asked};
 use crate::lease::{self, Directory, Reading, Ticket};
 use crate::snapshot::Plan;
 use crate::wire::Facts;
@@ -74,6 +76,9 @@ pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
     if let Some(why) = rules::foreign_version(&look.reading) {
         return Err(why);
     }
+    if look.free {
+        nobody_is_left(place, &look.reading)?;
+    }
     place.directory.check_writable().map_err(|error| error.to_string())?;
     let mut warnings = Vec::new();
     if look.reading == Reading::Corrupt {
@@ -96,6 +101,35 @@ pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
         snapshot: Some(snapshot.unwrap_or_else(|why| format!("none: {why}"))),
         warnings,
     })
+}
+
+/// A free lease is of no use while the app of a keeper that was killed lives on: better said now than after a hold.
+fn nobody_is_left(place: &Place<'_>, reading: &Reading) -> Result<(), String> {
+    if place.overlooks(reading) {
+        return Ok(());
+    }
+    let until = Instant::now() + OPENERS;
+    loop {
+        let Some(who) = who_is_left(place, reading)? else { return Ok(()) };
+        if Instant::now() >= until {
+            return Err(format!("nobody holds the lease, and yet {who}: end that process, then deploy again"));
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn who_is_left(place: &Place<'_>, reading: &Reading) -> Result<Option<String>, String> {
+    if place.directory.has_heirs().map_err(|error| error.to_string())? {
+        return question::who_inherited(place.directory).map(Some).map_err(|error| error.to_string());
+    }
+    if rules::comes_back(Asked::ByProxy, place.ended, reading) {
+        return Ok(None);
+    }
+    let files = place.databases.files().map_err(|error| error.to_string())?;
+    match question::ask(&files).map_err(|error| error.to_string())? {
+        question::Attempt::Answered(_) => Ok(None),
+        question::Attempt::Open(files) => Ok(Some(question::who_has(&files))),
+    }
 }
 
 /// How a snapshot will be taken, else why none will; outside, why the handoff is refused.

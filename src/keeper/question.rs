@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::child;
-use crate::lease::{self, Answer, WriteLease};
+use crate::lease::{self, Answer, Directory, WriteLease};
 
 /// The answer for the whole set, worth something as long as it is kept.
 pub(super) enum Question {
@@ -51,8 +51,14 @@ pub(super) fn who_has(files: &[PathBuf]) -> String {
     format!("{} is open in {}", names.join(", "), seen(&identities(files)))
 }
 
+/// Says who holds the lock that an app inherits.
+pub(super) fn who_inherited(directory: &Directory) -> Result<String, lease::Error> {
+    let who = seen(&[directory.heirs_identity()?]);
+    Ok(format!("the app before is still alive, it holds the lock that it inherited: {who}"))
+}
+
 /// Processes that have one of these files open.
-pub(super) fn seen(files: &[(u64, u64)]) -> String {
+fn seen(files: &[(u64, u64)]) -> String {
     let openers = child::foreign_openers(files);
     if openers.is_empty() { "a process that is not seen from here".to_owned() } else { openers.join(", ") }
 }

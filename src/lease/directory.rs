@@ -107,6 +107,16 @@ impl Directory {
         Ok(Some(lease))
     }
 
+    /// Whether an heir lives, or somebody who acquires the lease has its lock. Only looks, for some microseconds.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn has_heirs(&self) -> Result<bool, Error> {
+        let path = self.path.join("live");
+        let file = open_lock(&path, false)?;
+        Ok(!shared(&file).map_err(Error::io("lock", &path))?)
+    }
+
     /// Asks once for the lock that heirs hold; none while one lives.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use lockgate::wire::{Role, Saying, Verb};
 
 use super::Home;
-use super::world::{Keeper, KeeperBuilder, descendants, hand_over, signal_process, until};
+use super::world::{Keeper, KeeperBuilder, descendants, hand_over, prepare, signal_process, until};
 
 const APP: &str = "LOCKGATE_TEST_APP";
 
@@ -82,9 +82,9 @@ fn the_app_of_a_keeper_killed_after_its_take_keeps_others_out_while_it_lives() {
     new.app_says("up 2");
     home.sql("INSERT INTO orders VALUES (7)");
     let orphans = descendants(new.pid());
+    from.prepare();
     new.signal(libc::SIGKILL);
     new.ends();
-    from.prepare();
     let held = from.take_in_vain();
     assert!(held.contains("the app before is still alive") && held.contains("(sleep)"), "{held}");
     for orphan in orphans {
@@ -94,6 +94,26 @@ fn the_app_of_a_keeper_killed_after_its_take_keeps_others_out_while_it_lives() {
     let (leased, _) = from.take();
     assert!(matches!(leased, Saying::Leased { epoch: 3, restored: Some(2), .. }), "{leased:?}");
     assert_eq!(home.bytes(), before);
+}
+
+#[test]
+fn nobody_is_prepared_for_a_free_lease_while_the_app_of_a_killed_keeper_lives() {
+    let home = Home::new();
+    let mut first = Keeper::of(&home.database());
+    first.app_says("up 1");
+    let mut next = Keeper::of(&home.database());
+    next.says("stands by");
+    let orphans = descendants(first.pid());
+    first.signal(libc::SIGKILL);
+    first.ends();
+    let why = next.talk().refused(prepare("shop"));
+    assert!(why.contains("the app before is still alive") && why.contains("(sleep)"), "{why}");
+    assert!(why.contains("end that process"), "{why}");
+    orphans.into_iter().for_each(|orphan| signal_process(orphan, libc::SIGKILL));
+    let mut talk = next.talk();
+    talk.prepare();
+    let (leased, _) = talk.take();
+    assert!(matches!(leased, Saying::Leased { epoch: 2, confirmed: false, .. }), "{leased:?}");
 }
 
 #[test]
@@ -114,13 +134,11 @@ fn an_heir_that_lost_the_lock_but_has_the_database_open_is_found_by_the_kernels_
     assert!(line.contains("shop.sqlite3 is open in") && line.contains(&orphans[0].to_string()), "{line}");
     assert_eq!(next.status().epoch, 1);
     assert!(next.status().note.contains("is open in"));
-    // In a handoff it gives up.
-    let mut talk = next.talk();
-    talk.prepare();
-    assert!(talk.take_in_vain().contains("is open in"));
+    // It cannot be prepared for a handoff either.
+    let why = next.talk().refused(prepare("shop"));
+    assert!(why.contains("is open in") && why.contains(&orphans[0].to_string()), "{why}");
     assert!(next.app_said().is_empty());
     signal_process(orphans[0], libc::SIGKILL);
-    drop(talk);
     next.app_says("up 2");
 }
 

@@ -15,9 +15,10 @@ use crate::snapshot::{Databases, Store};
 use crate::wire::{Holder, Saying};
 
 /// How long another opener is waited for.
-const OPENERS: Duration = Duration::from_secs(1);
+pub(super) const OPENERS: Duration = Duration::from_secs(1);
+/// How often it is looked whether a lock can be had.
+pub(super) const TICK: Duration = Duration::from_millis(1);
 static SAID_ONCE: std::sync::Once = std::sync::Once::new();
-const TICK: Duration = Duration::from_millis(1);
 
 /// What acquiring works with.
 pub(super) struct Place<'a> {
@@ -172,7 +173,7 @@ impl Place<'_> {
     }
 
     /// Whether another opener only costs a warning: before the first keeper, or because a person said so.
-    fn overlooks(&self, reading: &Reading) -> bool {
+    pub(super) fn overlooks(&self, reading: &Reading) -> bool {
         self.options.foreign == Foreign::Warn || rules::names_nobody(reading)
     }
 }
@@ -216,8 +217,7 @@ impl Attempt<'_> {
                 return Ok(heirs);
             }
             if Instant::now() >= until {
-                let who = question::seen(&[self.place.directory.heirs_identity()?]);
-                let text = format!("the app before is still alive, it holds the lock that it inherited: {who}");
+                let text = question::who_inherited(self.place.directory)?;
                 if !self.place.overlooks(reading) {
                     return Err(GaveUp::Open(text));
                 }
