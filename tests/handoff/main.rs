@@ -10,6 +10,7 @@ mod load;
 #[path = "../world/mount.rs"]
 mod mount;
 mod operator;
+mod orphans;
 #[path = "../admin/proxy.rs"]
 #[allow(dead_code, reason = "shared with the tests of the admin API, which use more of it")]
 mod proxy;

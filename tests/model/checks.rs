@@ -48,7 +48,12 @@ const THREADS: usize = 2;
 
 /// Explores everything; says how much; fails by the first property that does not hold, with the way there.
 fn explore(rules: Rules, keepers: u8, faults: u8, deploys: u8) {
-    let model = Model { edges: Some(Edges::default()), ..Model::new(rules, keepers, faults, deploys) };
+    explore_model(&|| Model::new(rules, keepers, faults, deploys));
+}
+
+fn explore_model(new: &dyn Fn() -> Model) {
+    let model = Model { edges: Some(Edges::default()), ..new() };
+    let Model { keepers, faults, deploys, .. } = model;
     let began = std::time::Instant::now();
     let checker = model.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!(
@@ -58,7 +63,7 @@ fn explore(rules: Rules, keepers: u8, faults: u8, deploys: u8) {
         began.elapsed()
     );
     if let Some(name) = checker.discoveries().into_keys().next() {
-        let model = Model::new(rules, keepers, faults, deploys);
+        let model = new();
         let property = model.property(name);
         show(&model, &way_to(&model, |node| !(property.condition)(&model, node)));
         panic!("{name}");
@@ -66,7 +71,7 @@ fn explore(rules: Rules, keepers: u8, faults: u8, deploys: u8) {
     let (count, hopeless) = checker.model().edges.as_ref().unwrap().hopeless();
     println!("    backward over {count} states: {} without a way back, {:?}", hopeless.len(), began.elapsed());
     if !hopeless.is_empty() {
-        let model = Model::new(rules, keepers, faults, deploys);
+        let model = new();
         let steps = way_to(&model, |node| hopeless.contains(&node.print));
         show(&model, &steps);
         panic!("{} states have no way back to a served, confirmed app", hopeless.len());
@@ -159,6 +164,13 @@ fn two_keepers_keep_every_promise() {
 fn three_keepers_keep_every_promise() {
     for (keepers, faults, deploys) in spaces(&[(3, 1, 1)], &[(3, 1, 2), (3, 2, 1)]) {
         explore(Rules::TEXT, keepers, faults, deploys);
+    }
+}
+
+#[test]
+fn an_app_that_lost_its_keeper_is_never_closed_off_by_a_handoff() {
+    for (keepers, faults, deploys) in spaces(&[(2, 1, 2)], &[(2, 1, 3)]) {
+        explore_model(&|| Model { heirs_stay: true, ..Model::new(Rules::TEXT, keepers, faults, deploys) });
     }
 }
 

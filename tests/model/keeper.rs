@@ -48,7 +48,7 @@ impl World {
                 let report = self.report(name);
                 self.answer(name, late, Answer::Status(report));
             }
-            Line::Prepare => self.prepare(name, late),
+            Line::Prepare => self.prepare(rules, name, late),
             Line::Show(word) => {
                 let answer = if self.ticket_is_good(word, name) { Answer::Ok } else { Answer::Refused };
                 self.answer(name, late, answer);
@@ -65,12 +65,13 @@ impl World {
         talk.as_mut().expect("a line was read from it")
     }
 
-    fn prepare(&mut self, name: Name, late: bool) {
+    fn prepare(&mut self, rules: &Rules, name: Name, late: bool) {
         let others = self.names().any(|other| other != name && self.keeper(other).ticket);
         let keeper = self.keeper(name);
         let another = if late { &keeper.talk } else { &keeper.late };
         let taken = others || another.as_ref().is_some_and(|talk| talk.prepared);
-        if keeper.role != Role::Standby || taken {
+        let in_vain = rules.look_for_heirs && self.lease_is_free() && self.has_openers(rules);
+        if keeper.role != Role::Standby || taken || in_vain {
             return self.answer(name, late, Answer::Refused);
         }
         let word = self.unused_word();
@@ -254,13 +255,7 @@ impl World {
 
     /// Locks the lease and `live`, asks the kernel, and sees what is half done.
     fn lock(&mut self, rules: &Rules, name: Name, asked: bool) {
-        let heirs = self.keepers.iter().any(|keeper| match keeper.heir {
-            Heir::None => false,
-            Heir::Locked => true,
-            Heir::Unlocked => rules.ask_kernel,
-        });
-        let first = self.directory.holder.is_none();
-        if heirs || (self.foreign && rules.ask_kernel && !first) {
+        if self.has_openers(rules) {
             if asked {
                 self.tell(name, Answer::Held);
             }
@@ -277,6 +272,17 @@ impl World {
             (false, false) => Step::Snapshot,
         };
         self.keeper_mut(name).role = Role::Acquiring { asked, step };
+    }
+
+    /// Somebody has the lock of heirs, or the database open, and that is not overlooked.
+    fn has_openers(&self, rules: &Rules) -> bool {
+        let heirs = self.keepers.iter().any(|keeper| match keeper.heir {
+            Heir::None => false,
+            Heir::Locked => true,
+            Heir::Unlocked => rules.ask_kernel,
+        });
+        let first = self.directory.holder.is_none();
+        heirs || (self.foreign && rules.ask_kernel && !first)
     }
 
     /// Where a foreign opener kept the first epoch without a snapshot, its writes stay. Anything else is a fault.

@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     pub(crate) redo_restore: bool,
     /// A snapshot is taken only where another was live last, instead of: was confirmed last.
     pub(crate) snapshot_by_last_live: bool,
+    /// A standby is not prepared for a free lease that it could not have.
+    pub(crate) look_for_heirs: bool,
     /// Who waits 2 s comes before who waits 5 s.
     pub(crate) timely: bool,
 }
@@ -51,6 +53,7 @@ impl Rules {
         keepers_word: true,
         redo_restore: false,
         snapshot_by_last_live: false,
+        look_for_heirs: true,
         timely: true,
     };
 }
@@ -62,13 +65,15 @@ pub(crate) struct Model {
     pub(crate) faults: u8,
     pub(crate) deploys: u8,
     pub(crate) plans: Vec<Plan>,
+    /// A keeper that is killed outright is the served app's, and the app lives on until its container ends.
+    pub(crate) heirs_stay: bool,
     /// Where the graph is written down, for the backward pass.
     pub(crate) edges: Option<Edges>,
 }
 
 impl Model {
     pub(crate) fn new(rules: Rules, keepers: u8, faults: u8, deploys: u8) -> Self {
-        Self { rules, keepers, faults, deploys, plans: proxy::plans(), edges: None }
+        Self { rules, keepers, faults, deploys, plans: proxy::plans(), heirs_stay: false, edges: None }
     }
 
     /// The first keeper is live and confirmed, the gate open on it, the others' containers do not run yet.

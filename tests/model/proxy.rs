@@ -10,7 +10,7 @@ use lockgate::handoff::machine::{
 use lockgate::spec::{Handoff, OnDrainTimeout};
 use lockgate::wire::{self, Facts, Saying, Status, Verb};
 
-use crate::world::{Answer, Kamal, Line, Link, Name, Report, Role, Run, Talk, World};
+use crate::world::{Answer, Heir, Kamal, Line, Link, Name, Report, Role, Run, Talk, World};
 use crate::{Model, Rules};
 
 pub(crate) const SETTLED: u8 = 1;
@@ -303,7 +303,10 @@ impl World {
     pub(crate) fn is_away(&self) -> bool {
         self.gate_open()
             && self.proxy.run.is_none()
-            && self.proxy.active.is_some_and(|active| self.keeper(active).role != Role::Holder)
+            && self.proxy.active.map(|active| self.keeper(active)).is_some_and(|keeper| {
+                // One whose keeper alone was killed serves on, and nobody notices.
+                keeper.role != Role::Holder && keeper.heir == Heir::None
+            })
     }
 
     /// A ticket's word that nothing refers to any more.
@@ -365,7 +368,7 @@ fn forget(state: State) -> State {
             State::Confirm(Confirm { then: Then::Hold(spent(hold)), why: Reason::Aborted, epoch, asking })
         }
         State::Confirm(confirm) => State::Confirm(Confirm { why: Reason::Aborted, ..confirm }),
-        State::Rollback(rollback) => State::Rollback(Rollback { why: Reason::Aborted, ..rollback }),
+        State::Rollback(rollback) => State::Rollback(Rollback { why: Reason::Aborted, back: None, ..rollback }),
         State::Release(Outcome::RolledBack(_)) => State::Release(Outcome::RolledBack(Reason::Aborted)),
         other => other,
     }
@@ -401,7 +404,8 @@ fn epoch_of(state: &State) -> Option<u64> {
         State::Rollback(rollback) => match &rollback.stage {
             Stage::Take(leased) => leased.map(|leased| leased.epoch),
             Stage::Boot(leased) | Stage::Confirm(leased) => Some(leased.epoch),
-            Stage::MeetOld
+            Stage::Alone
+            | Stage::MeetOld
             | Stage::ReconnectOld
             | Stage::PrepareOld
             | Stage::MeetNew(_)

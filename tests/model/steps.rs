@@ -4,7 +4,7 @@ use lockgate::handoff::machine::{Event, InFlight, Side, State, Timer, Verdict};
 
 use crate::Model;
 use crate::proxy::{self, Kind};
-use crate::world::{Heir, Kamal, Keeper, Link, Name, Role, Step as Acquiring, World};
+use crate::world::{Heir, Kamal, Keeper, Link, Name, Role, Step as Acquiring, Stop, World};
 
 /// The most writes that are acknowledged: one more than a snapshot has is enough to tell.
 const WRITES: u8 = 1;
@@ -136,6 +136,9 @@ impl Model {
         if world.faults > 0 {
             faults(world, steps);
         }
+        if self.heirs_stay {
+            steps.retain(|step| !closes_for_good(world, *step));
+        }
     }
 
     fn proxy_steps(world: &World, quiet: bool, steps: &mut Vec<Step>) {
@@ -187,7 +190,7 @@ impl Model {
 
     fn keeper_steps(&self, world: &World, name: Name, quiet: bool, steps: &mut Vec<Step>) {
         let keeper = world.keeper(name);
-        if keeper.heir != Heir::None {
+        if keeper.heir != Heir::None && !self.heirs_stay {
             steps.push(Step::HeirExits(name));
         }
         if keeper.frozen {
@@ -362,6 +365,22 @@ fn is_quiet(world: &World) -> bool {
         heard && (keeper.frozen || (read && !acquires))
     });
     keepers && world.proxy.run.as_ref().is_none_or(|run| !run.links.contains(&Link::Broken))
+}
+
+/// Where heirs stay: what leaves a gate closed on one that no handoff has closed, or on an app that it was never open on.
+fn closes_for_good(world: &World, step: Step) -> bool {
+    let rolls_back = world.proxy.run.as_ref().is_some_and(|run| matches!(run.state, State::Rollback(_)));
+    match step {
+        Step::ProxyDies { .. } | Step::Reboot => true,
+        // Docker ends what it has told to stop.
+        Step::KillKeeper { of, .. } => {
+            let served = world.proxy.active == Some(of) && !world.proxy.unavailable && !rolls_back;
+            !served || world.keeper(of).role == Role::Stopping(Stop::Docker)
+        }
+        // The old app answers at once, or not at all.
+        Step::Expire(Timer::Deadline) | Step::ExpireEarly(Timer::Deadline) => world.probe_is_good() == Some(Side::Old),
+        _ => false,
+    }
 }
 
 /// A request that was admitted, or still is in flight, is answered by a live app.

@@ -269,7 +269,7 @@ impl World {
         let Some(active) = self.proxy.active else { return false };
         let keeper = self.keeper(active);
         self.gate_open()
-            && keeper.role == Role::Holder
+            && (keeper.role == Role::Holder || keeper.heir != Heir::None)
             && !keeper.frozen
             && self.directory.holder == Some(active)
             && !self.directory.unconfirmed

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::lead::{self, Hold, Lead, Link};
 use super::preflight::last_words;
+use super::rollback;
 use super::{Action, Cut, Event, InFlight, Phase, Reason, Shut, Side, State, Timer, Turn};
 use crate::spec::OnDrainTimeout;
 use crate::wire::Saying;
@@ -103,12 +104,12 @@ fn drained(turn: &mut Turn<'_>, draining: Draining) -> State {
     }
 }
 
-/// Before `yield` the loss of either side ends the handoff. Where the old app is what is lost, nobody may be live.
+/// Before `yield` the loss of either side ends the handoff. Where it is the old keeper, its app may live on.
 fn lost(turn: &mut Turn<'_>, next: &Next, event: Event) -> Option<State> {
     let Next::Yield(lead) = next else { return None };
     match event {
         Event::Broken(Side::New) => Some(turn.give_up(Reason::Lost(Side::New))),
-        Event::Broken(Side::Old) => Some(turn.unavailable(Reason::Lost(Side::Old), None)),
+        Event::Broken(Side::Old) => Some(rollback::begin_alone(turn, Reason::Lost(Side::Old))),
         Event::Said(Side::Old, Saying::Exited { code, lines }) if lead.old == Link::Up => {
             Some(turn.unavailable(Reason::Exited(Side::Old, last_words(code, &lines)), None))
         }

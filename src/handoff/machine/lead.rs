@@ -141,7 +141,7 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut acquire: Acquire, event: Event) -
             None => State::Acquire(acquire),
         },
         Event::Said(Side::New, Saying::Held { by }) => {
-            rollback::begin(turn, &acquire.hold, Link::Up, Reason::Held(Side::New, by.into()))
+            fail_to_take(turn, &acquire, Link::Up, Reason::Held(Side::New, by.into()))
         }
         Event::Said(Side::New, Saying::Refused { why }) => {
             turn.act(Action::Say(Side::New, Verb::Status {}));
@@ -149,14 +149,14 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut acquire: Acquire, event: Event) -
         }
         Event::Said(Side::New, Saying::Status(status)) => by_standing(turn, acquire, &status),
         Event::Expired(Timer::Deadline) => {
-            rollback::begin(turn, &acquire.hold, Link::Up, Reason::Slow(Side::New, "take the lease"))
+            fail_to_take(turn, &acquire, Link::Up, Reason::Slow(Side::New, "take the lease"))
         }
         event => match lost(event) {
             Lost::Old => {
                 acquire.hold.lead.old = Link::Down;
                 State::Acquire(acquire)
             }
-            Lost::New(link, reason) => rollback::begin(turn, &acquire.hold, link, reason),
+            Lost::New(link, reason) => fail_to_take(turn, &acquire, link, reason),
             Lost::None => State::Acquire(acquire),
         },
     }
@@ -169,9 +169,16 @@ fn by_standing(turn: &mut Turn<'_>, acquire: Acquire, status: &Status) -> State 
         Standing::Unconfirmed => begin_boot(turn, acquire.hold, Leased { epoch: status.epoch, confirmed: false }),
         Standing::Acquiring => State::Acquire(acquire),
         Standing::Standby => {
-            let why = acquire.refused.unwrap_or_else(|| "it stands by".into());
-            rollback::begin(turn, &acquire.hold, Link::Up, Reason::Refused(Side::New, why))
+            let why = acquire.refused.clone().unwrap_or_else(|| "it stands by".into());
+            fail_to_take(turn, &acquire, Link::Up, Reason::Refused(Side::New, why))
         }
+    }
+}
+
+fn fail_to_take(turn: &mut Turn<'_>, acquire: &Acquire, new: Link, why: Reason) -> State {
+    match acquire.leased {
+        Some(_) => rollback::begin(turn, &acquire.hold, new, why),
+        None => rollback::begin_without_lease(turn, &acquire.hold, new, why),
     }
 }
 

@@ -3,8 +3,9 @@
 //! No I/O, no clock, no task: time comes with the events, as the duration since the handoff began. A driver performs
 //! the actions and feeds back what happened; a model checker runs the same code (`tests/model`).
 //!
-//! What it promises, whatever the events: the gate is opened only on the old revision before `yield`, or on a side whose
-//! keeper said that it holds a confirmed epoch and whose app was probed good after that or before the confirmation;
+//! What it promises, whatever the events: the gate is opened only on the old revision before `yield`, or where its app
+//! was probed good and the new keeper never said that it has the lease, or on a side whose keeper said that it holds a
+//! confirmed epoch and whose app was probed good after that or before the confirmation;
 //! `take` is said only after `yield` was answered, or lost, or had nobody to be said to; a failed handoff ends with
 //! the old side live, or with the gate closed as unavailable, which following then mends.
 
@@ -27,7 +28,7 @@ pub use hold::{Draining, Next};
 pub use lead::{Acquire, Boot, Hold, Lead, Leased, Link};
 pub use preflight::{Epoch, Preflight};
 pub use prepare::Known;
-pub use rollback::{Rollback, Stage};
+pub use rollback::{Lives, Rollback, Stage};
 pub use words::{
     Action, Aim, Cut, Event, InFlight, Outcome, Pace, Phase, Plan, Reason, Shut, Side, Timer, Verdict, Word,
 };

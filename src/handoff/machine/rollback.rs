@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::lead::{Hold, Leased, Link};
 use super::preflight::last_words;
 use super::prepare::prepare_line;
-use super::{Action, Event, Outcome, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
+use super::{
+    Action, Event, Outcome, Pace, Phase, Reason, Shut, Side, Standing, State, Timer, Turn, Verdict, Word, standing,
+};
 use crate::wire::{Saying, Status, Verb};
 
 /// The old side is being brought back.
@@ -17,13 +19,30 @@ pub struct Rollback {
     pub since: Duration,
     /// The conversation with the new keeper.
     pub new: Link,
+    /// Whether the old app may have been live all along.
+    pub lives: Lives,
+    /// Why the old keeper could not bring its app back so far.
+    pub back: Option<Reason>,
     /// How far it is.
     pub stage: Stage,
+}
+
+/// Whether the old app may have been live all along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lives {
+    /// The new keeper had the lease, so the old app was gone: what answers at its address proves nothing.
+    No,
+    /// An old app that answers is of the confirmed epoch, and while it lives nobody else is given the lease.
+    Perhaps,
+    /// The same, and it is being probed, since its keeper is of no help.
+    Probed,
 }
 
 /// How far a rollback is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
+    /// The old keeper is gone before anything was asked of it: does its app live on?
+    Alone,
     /// Waits for the old keeper's status: asked, or its greeting.
     MeetOld,
     /// Waits to connect to the old keeper again.
@@ -44,23 +63,51 @@ pub enum Stage {
     AdoptNew,
 }
 
-/// The new side failed within a hold.
+/// How long an app that has lost its keeper may take to answer.
+const ALONE: Duration = Duration::from_secs(2);
+
+/// The new side failed within a hold, and has had the lease.
 pub(super) fn begin(turn: &mut Turn<'_>, hold: &Hold, new: Link, why: Reason) -> State {
-    if hold.lead.old == Link::Absent {
-        return turn.unavailable(why, None);
-    }
-    turn.act(Action::StopProbe);
+    bring_back(turn, hold, Rollback { new, ..Rollback::new(why, hold.since) })
+}
+
+/// The same of one that never said that it had it.
+pub(super) fn begin_without_lease(turn: &mut Turn<'_>, hold: &Hold, new: Link, why: Reason) -> State {
+    bring_back(turn, hold, Rollback { new, lives: Lives::Perhaps, ..Rollback::new(why, hold.since) })
+}
+
+/// The old keeper is gone before `yield`, its app perhaps not: nobody has told it to stop.
+pub(super) fn begin_alone(turn: &mut Turn<'_>, why: Reason) -> State {
+    turn.act(Action::Close(Shut::Handoff));
     turn.phase(Phase::Rollback);
-    let rollback = Rollback { why, since: hold.since, new, stage: Stage::MeetOld };
-    if hold.lead.old == Link::Up { prepare_old(turn, rollback) } else { meet_old(turn, rollback) }
+    let since = turn.now;
+    alone(turn, Rollback::new(why, since))
 }
 
 /// Following found an unconfirmed holder that does not get healthy.
 pub(super) fn recover(turn: &mut Turn<'_>, why: Word) -> State {
     turn.phase(Phase::Rollback);
-    let rollback =
-        Rollback { why: Reason::NotHealthy(Some(why)), since: turn.now, new: Link::Down, stage: Stage::MeetOld };
+    let rollback = Rollback::new(Reason::NotHealthy(Some(why)), turn.now);
+    back(turn, &rollback);
     meet_old(turn, rollback)
+}
+
+fn bring_back(turn: &mut Turn<'_>, hold: &Hold, rollback: Rollback) -> State {
+    turn.act(Action::StopProbe);
+    turn.phase(Phase::Rollback);
+    back(turn, &rollback);
+    match hold.lead.old {
+        Link::Absent if rollback.lives == Lives::Perhaps => alone(turn, rollback),
+        Link::Absent => turn.unavailable(rollback.why, None),
+        Link::Up => prepare_old(turn, rollback),
+        Link::Down => meet_old(turn, rollback),
+    }
+}
+
+impl Rollback {
+    fn new(why: Reason, since: Duration) -> Self {
+        Self { why, since, new: Link::Down, lives: Lives::No, back: None, stage: Stage::MeetOld }
+    }
 }
 
 pub(super) fn step(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) -> State {
@@ -68,8 +115,16 @@ pub(super) fn step(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) ->
         rollback.new = Link::Down;
     }
     match (rollback.stage.clone(), event) {
+        (Stage::Alone, Event::Probed(Side::Old, Verdict::Good)) => turn.give_up(rollback.why),
+        (Stage::Alone, Event::Expired(Timer::Deadline)) => turn.unavailable(rollback.why, rollback.back),
+        (Stage::Alone, _) => State::Rollback(rollback),
+        (Stage::MeetOld | Stage::ReconnectOld | Stage::PrepareOld, Event::Probed(Side::Old, Verdict::Good))
+            if rollback.lives == Lives::Probed =>
+        {
+            turn.give_up(rollback.why)
+        }
         (Stage::MeetOld, event) => meeting_old(turn, rollback, event),
-        (Stage::ReconnectOld, Event::Expired(Timer::Again)) => meet_old_again(turn, rollback),
+        (Stage::ReconnectOld, Event::Expired(Timer::Again)) => meet_old(turn, rollback),
         (Stage::ReconnectOld, event) => waiting(turn, rollback, &event, "be reached"),
         (Stage::PrepareOld, event) => preparing_old(turn, rollback, event),
         (Stage::MeetNew(ticket), event) => meeting_new(turn, rollback, &ticket, event),
@@ -101,7 +156,10 @@ fn waiting(turn: &mut Turn<'_>, rollback: Rollback, event: &Event, what: &'stati
         Event::Said(Side::Old, Saying::Exited { code, lines }) => {
             fail(turn, rollback, Reason::Exited(Side::Old, last_words(*code, lines)))
         }
-        Event::Expired(Timer::Deadline) => fail(turn, rollback, Reason::Slow(Side::Old, what)),
+        Event::Expired(Timer::Deadline) => {
+            let back = rollback.back.clone().unwrap_or(Reason::Slow(Side::Old, what));
+            fail(turn, rollback, back)
+        }
         Event::Begin
         | Event::Said(..)
         | Event::Broken(Side::New)
@@ -116,12 +174,26 @@ fn waiting(turn: &mut Turn<'_>, rollback: Rollback, event: &Event, what: &'stati
     }
 }
 
-fn meet_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
-    back(turn, &rollback);
-    meet_old_again(turn, rollback)
+fn alone(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+    turn.act(Action::Probe(Side::Old, Pace::Eager));
+    turn.deadline(ALONE);
+    at(rollback, Stage::Alone)
 }
 
-fn meet_old_again(turn: &mut Turn<'_>, rollback: Rollback) -> State {
+/// The old keeper is of no help now. Its app may need none.
+fn helpless(turn: &mut Turn<'_>, rollback: Rollback, stage: Stage) -> State {
+    turn.again();
+    let lives = match rollback.lives {
+        Lives::Perhaps => {
+            turn.act(Action::Probe(Side::Old, Pace::Eager));
+            Lives::Probed
+        }
+        lives @ (Lives::No | Lives::Probed) => lives,
+    };
+    at(Rollback { lives, ..rollback }, stage)
+}
+
+fn meet_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
     turn.act(Action::Connect { side: Side::Old, at: None });
     at(rollback, Stage::MeetOld)
 }
@@ -129,18 +201,13 @@ fn meet_old_again(turn: &mut Turn<'_>, rollback: Rollback) -> State {
 fn meeting_old(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State {
     match event {
         Event::Said(Side::Old, Saying::Status(status)) => old_met(turn, rollback, &status),
-        Event::Broken(Side::Old) => reconnect_old(turn, rollback),
+        Event::Broken(Side::Old) => helpless(turn, rollback, Stage::ReconnectOld),
         Event::Expired(Timer::Again) => {
             turn.act(Action::Say(Side::Old, Verb::Status {}));
             State::Rollback(rollback)
         }
         event => waiting(turn, rollback, &event, "answer"),
     }
-}
-
-fn reconnect_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
-    turn.again();
-    at(rollback, Stage::ReconnectOld)
 }
 
 /// The old keeper may have taken the free lease by itself meanwhile.
@@ -158,27 +225,31 @@ fn old_met(turn: &mut Turn<'_>, rollback: Rollback, status: &Status) -> State {
 
 fn prepare_old(turn: &mut Turn<'_>, rollback: Rollback) -> State {
     turn.act(Action::Say(Side::Old, prepare_line(turn)));
-    back(turn, &rollback);
     at(rollback, Stage::PrepareOld)
 }
 
-fn preparing_old(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State {
+fn preparing_old(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) -> State {
     match event {
-        Event::Said(Side::Old, Saying::Ready { ticket, .. }) => match rollback.new {
-            Link::Up => yield_new(turn, rollback, &ticket),
-            Link::Down | Link::Absent => {
-                turn.act(Action::Connect { side: Side::New, at: None });
-                back(turn, &rollback);
-                at(rollback, Stage::MeetNew(ticket.into()))
-            }
-        },
+        Event::Said(Side::Old, Saying::Ready { ticket, .. }) => old_prepared(turn, rollback, &ticket),
         // It took the lease meanwhile, or cannot be prepared: its status tells, a little later.
-        Event::Said(Side::Old, Saying::Refused { .. }) => {
-            turn.again();
-            at(rollback, Stage::MeetOld)
+        Event::Said(Side::Old, Saying::Refused { why }) => {
+            rollback.back = Some(Reason::Refused(Side::Old, why.into()));
+            helpless(turn, rollback, Stage::MeetOld)
         }
-        Event::Broken(Side::Old) => reconnect_old(turn, rollback),
+        Event::Broken(Side::Old) => helpless(turn, rollback, Stage::ReconnectOld),
         event => waiting(turn, rollback, &event, "be prepared"),
+    }
+}
+
+fn old_prepared(turn: &mut Turn<'_>, rollback: Rollback, ticket: &str) -> State {
+    turn.act(Action::StopProbe);
+    match rollback.new {
+        Link::Up => yield_new(turn, rollback, ticket),
+        Link::Down | Link::Absent => {
+            turn.act(Action::Connect { side: Side::New, at: None });
+            back(turn, &rollback);
+            at(rollback, Stage::MeetNew(ticket.into()))
+        }
     }
 }
 
@@ -237,9 +308,18 @@ fn taking(turn: &mut Turn<'_>, rollback: Rollback, leased: Option<Leased>, event
             Some(leased) => boot_old(turn, rollback, leased),
             None => State::Rollback(rollback),
         },
-        Event::Said(Side::Old, Saying::Held { by }) => fail(turn, rollback, Reason::Held(Side::Old, by.into())),
+        Event::Said(Side::Old, Saying::Held { by }) => not_had(turn, rollback, Reason::Held(Side::Old, by.into())),
         Event::Said(Side::Old, Saying::Refused { why }) => fail(turn, rollback, Reason::Refused(Side::Old, why.into())),
         event => waiting(turn, rollback, &event, "take the lease"),
+    }
+}
+
+/// The old keeper could not have the lease either: perhaps since the app that it had, or had before it was started anew,
+/// is still there.
+fn not_had(turn: &mut Turn<'_>, rollback: Rollback, back: Reason) -> State {
+    match rollback.lives {
+        Lives::No => fail(turn, rollback, back),
+        Lives::Perhaps | Lives::Probed => alone(turn, Rollback { back: Some(back), ..rollback }),
     }
 }
 

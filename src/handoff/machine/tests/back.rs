@@ -187,3 +187,40 @@ fn recovering_brings_the_last_confirmed_keeper_back() {
     led.on(leased(Side::Old, true)).on(started(Side::Old));
     is_back(&mut led, "the new app did not become healthy in time: it never got healthy");
 }
+
+#[test]
+fn an_old_app_that_answers_though_its_keeper_is_gone_was_live_all_along() {
+    let mut led = Led::until(Phase::Yield);
+    led.on(Event::Broken(Side::Old)).on(Event::Said(Side::New, Saying::Held { by: "ruby, pid 7".into() }));
+    led.on(good(Side::Old));
+    assert!(led.is_closed(), "its keeper may be there and say better");
+    led.on(Event::Broken(Side::Old));
+    assert!(led.does(&Action::Probe(Side::Old, Pace::Eager)));
+    led.on(expired(Timer::Again)).on(Event::Broken(Side::Old));
+    assert!(!led.does(&Action::Probe(Side::Old, Pace::Eager)), "it is being probed");
+    led.on(good(Side::Old));
+    assert_eq!(led.gave_up().to_string(), "the new app's keeper could not have the lease: ruby, pid 7");
+}
+
+#[test]
+fn what_answers_at_the_old_address_proves_nothing_once_the_new_keeper_had_the_lease() {
+    let mut led = Led::until(Phase::Boot);
+    led.on(Event::Broken(Side::Old)).on(exited(Side::New)).on(Event::Broken(Side::Old)).on(good(Side::Old));
+    assert!(led.is_closed());
+    led.on(expired(Timer::Deadline));
+    assert!(matches!(led.outcome(), Outcome::Unavailable { back: Some(Reason::Slow(..)), .. }));
+}
+
+#[test]
+fn an_old_keeper_that_cannot_be_prepared_is_asked_again_until_the_time_is_over() {
+    let mut led = Led::until(Phase::Boot);
+    led.on(Event::Broken(Side::New));
+    for _ in 0..3 {
+        assert!(led.says_prepare(Side::Old));
+        led.on(refused(Side::Old)).on(expired(Timer::Again)).on(greets_alone(Side::Old, false));
+        assert_eq!(led.deadline(), None, "its time is not begun anew");
+    }
+    led.on(expired(Timer::Deadline));
+    let Outcome::Unavailable { back: Some(back), .. } = led.outcome() else { panic!("{:?}", led.outcome()) };
+    assert_eq!(back.to_string(), "the old app's keeper refused: no room");
+}

@@ -90,11 +90,23 @@ fn a_successor_lost_before_yield_gives_the_handoff_up() {
 
 #[test]
 fn an_old_app_lost_before_yield_leaves_the_gate_to_following() {
-    for event in [Event::Broken(Side::Old), exited(Side::Old)] {
+    for events in [vec![Event::Broken(Side::Old), expired(Timer::Deadline)], vec![exited(Side::Old)]] {
         let mut led = Led::until(Phase::Drain);
-        led.on(event);
+        events.into_iter().for_each(|event| _ = led.on(event));
         assert!(matches!(led.outcome(), Outcome::Unavailable { back: None, .. }));
         assert!(led.does(&Action::Close(Shut::Unavailable)));
+    }
+}
+
+#[test]
+fn an_old_app_that_answers_after_its_keeper_was_lost_before_yield_gets_its_requests_back() {
+    for phase in [Phase::Settle, Phase::Drain] {
+        let mut led = Led::until(phase);
+        led.on(Event::Broken(Side::Old));
+        assert!(led.is_closed() && led.does(&Action::Probe(Side::Old, Pace::Eager)));
+        led.on(Event::Probed(Side::Old, Verdict::Silent("refused".into()))).on(good(Side::Old));
+        assert_eq!(*led.gave_up(), Reason::Lost(Side::Old));
+        assert!(led.does(&Action::Open(Shut::Handoff)));
     }
 }
 
