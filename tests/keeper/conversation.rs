@@ -291,8 +291,10 @@ fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
     let mut acquiring = Keeper::of(&home.database());
     let mut standby = KeeperBuilder::of(&home.database()).option("--defer", "1h").start();
     let mut to = standby.talk();
+    let acquires = || until("acquiring", || acquiring.status().role == Role::Acquiring);
+    acquires();
     let ticket = to.prepare();
-    until("acquiring", || acquiring.status().role == Role::Acquiring);
+    acquires();
     let mut talk = acquiring.talk();
     assert!(talk.refused(Verb::Yield { ticket: "forged".into() }).contains("not the ticket"));
     assert_eq!(talk.ask(Verb::Yield { ticket }), Saying::Stopping {});

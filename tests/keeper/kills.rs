@@ -157,9 +157,9 @@ fn an_unconfirmed_heir_that_lost_the_lock_keeps_the_old_app_away_only_while_it_l
     new.app_says("has it open");
     home.sql("INSERT INTO orders VALUES (7)");
     let orphans = descendants(new.pid());
+    from.prepare();
     new.signal(libc::SIGKILL);
     new.ends();
-    from.prepare();
     let held = from.take_in_vain();
     assert!(held.contains("shop.sqlite3 is open in") && held.contains(&orphans[0].to_string()), "{held}");
     assert_ne!(home.bytes(), before, "nothing is put back under somebody who has it open");
