@@ -5,6 +5,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::image::busybox;
+
 /// The label whose value names the corner.
 const LABEL: &str = "lockgate-test";
 
@@ -14,19 +16,15 @@ pub(crate) struct Corner {
 }
 
 impl Corner {
-    /// A corner of its own, or none where there is no engine: then it says so, but under `CI=true` it is a failure.
+    /// A corner of its own, or none where something is missing: then it says so, but under `CI=true` it is a failure.
     pub(crate) fn open(test: &str) -> Option<Corner> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let answer = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
-        if answer.is_ok_and(|answer| answer.status.success()) {
+        let Some(missing) = missing() else {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             return Some(Corner { name: format!("lockgate-{}-{count}", std::process::id()) });
-        }
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{test}: no Docker engine answers, and CI=true asks for one"
-        );
-        println!("skipped: {test}: no Docker engine answers");
+        };
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: {missing}, and CI=true asks for it");
+        println!("skipped: {test}: {missing}");
         None
     }
 
@@ -82,6 +80,15 @@ impl Corner {
         let id = docker(&all);
         Container { id: id.chars().take(12).collect() }
     }
+}
+
+/// What these tests need and this machine lacks.
+fn missing() -> Option<&'static str> {
+    let answer = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+    if !answer.is_ok_and(|answer| answer.status.success()) {
+        return Some("no Docker engine answers");
+    }
+    busybox().is_none().then_some("there is no busybox (Debian: package busybox-static)")
 }
 
 impl Drop for Corner {

@@ -1,6 +1,6 @@
 //! The same flow in real containers, in Kamal's order. Images are made from this build: nothing is pulled.
 //!
-//! Without a Docker engine these tests say that they were skipped; with `CI=true` that is a failure.
+//! Without a Docker engine or a busybox these tests say that they were skipped; with `CI=true` that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test may panic")]
 #![cfg(feature = "demo")]

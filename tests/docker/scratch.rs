@@ -12,7 +12,7 @@ fn the_static_keeper_runs_an_app_in_an_image_from_scratch() {
     let Some(corner) = Corner::open("the keeper from scratch") else { return };
     let root = Root::scratch();
     root.binary(&static_keeper().display().to_string(), "lockgate-keep");
-    root.binary(&busybox(), "busybox");
+    root.binary(busybox().expect("busybox"), "busybox");
     root.file("www/up", "fine\n");
     let image = corner.image(
         "scratch",

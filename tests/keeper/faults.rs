@@ -131,7 +131,6 @@ fn a_snapshot_counts_only_if_nobody_tried_to_open_the_database_meanwhile() {
 }
 
 #[test]
-#[ignore = "waits the 45 s after which the kernel breaks a lease"]
 fn a_snapshot_whose_lease_the_kernel_broke_after_45_s_does_not_count() {
     let home = Home::new();
     home.sql("CREATE TABLE large (x); INSERT INTO large VALUES (zeroblob(150000000))");
