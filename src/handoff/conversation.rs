@@ -37,6 +37,14 @@ pub enum ConversationError {
     Version(wire::Version),
 }
 
+impl ConversationError {
+    /// Whether nothing listens there, at none of its addresses.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// An open conversation. Dropping it ends it, and with it the ticket of a standby that it prepared.
 #[derive(Debug)]
 pub struct Conversation {
@@ -118,7 +126,7 @@ fn broken(error: io::Error) -> ConversationError {
 }
 
 async fn connect(keeper: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failure: Option<io::Error> = None;
     for address in lookup_host(keeper).await? {
         match TcpStream::connect(address).await {
             Ok(stream) => {
@@ -130,10 +138,14 @@ async fn connect(keeper: &str) -> io::Result<TcpStream> {
                 SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
                 return Ok(stream);
             }
-            Err(error) => last = error,
+            // One that may still listen tells more than one that refuses.
+            Err(error) => {
+                let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+                failure = Some(failure.filter(|first| !refused(first)).unwrap_or(error));
+            }
         }
     }
-    Err(last)
+    Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
 /// One keeper's status, by a conversation of its own.
@@ -191,11 +203,11 @@ mod tests {
     async fn tells_a_closed_port_from_a_stranger_a_silent_one_and_another_version() {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let error = Conversation::begin(&nobody, None, PATIENCE).await.unwrap_err();
-        assert!(matches!(error, ConversationError::Connect(_)), "{error}");
+        assert!(matches!(error, ConversationError::Connect(_)) && error.is_absence(), "{error}");
 
         let (stranger, _task) = keeper(vec!["HTTP/1.1 400 Bad Request\r\n".into()]).await;
         let error = Conversation::begin(&stranger, None, PATIENCE).await.unwrap_err();
-        assert!(matches!(error, ConversationError::NoKeeper), "{error}");
+        assert!(matches!(error, ConversationError::NoKeeper) && !error.is_absence(), "{error}");
 
         let (silent, _task) = keeper(Vec::new()).await;
         let error = Conversation::begin(&silent, None, Duration::from_millis(20)).await.unwrap_err();

@@ -257,6 +257,13 @@ impl World {
 
     /// The proxy notices that a conversation broke.
     pub(crate) fn notice_break(&mut self, model: &Model, side: Side) {
+        if self.run().name(side).is_some_and(|name| !self.keeper(name).runs()) {
+            self.event(model, Event::Absent(side));
+        }
+        // It may have hung up, or have ended.
+        if self.proxy.run.as_ref().is_none_or(|run| run.links[index(side)] != Link::Broken) {
+            return;
+        }
         self.run().links[index(side)] = Link::None;
         self.event(model, Event::Broken(side));
     }

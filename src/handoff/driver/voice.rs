@@ -35,6 +35,9 @@ async fn converse(side: Side, keeper: String, token: Option<String>, mut orders:
             conversation
         }
         Err(error) => {
+            if error.is_absence() {
+                pen.tell(Event::Absent(side));
+            }
             return pen.tell_why(Event::Broken(side), error.to_string());
         }
     };
@@ -53,4 +56,21 @@ async fn converse(side: Side, keeper: String, token: Option<String>, mut orders:
         }
     };
     pen.tell_why(Event::Broken(side), error.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_refuses_is_told_before_the_conversation_counts_as_broken() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let mut inbox = Inbox::new(unbounded_channel().1);
+        let _voice = Voice::open(&mut inbox, Side::New, nobody, None);
+        assert_eq!(inbox.next().await.0, Event::Absent(Side::New));
+        assert_eq!(inbox.next().await.0, Event::Broken(Side::New));
+    }
 }

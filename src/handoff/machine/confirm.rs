@@ -98,6 +98,7 @@ pub(super) fn step(turn: &mut Turn<'_>, mut confirm: Confirm, event: Event) -> S
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort

@@ -119,6 +119,7 @@ fn lost(turn: &mut Turn<'_>, next: &Next, event: Event) -> Option<State> {
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort

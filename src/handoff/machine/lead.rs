@@ -105,6 +105,7 @@ pub(super) fn yielding(turn: &mut Turn<'_>, mut hold: Hold, event: Event) -> Sta
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort
@@ -250,6 +251,7 @@ fn lost(event: Event) -> Lost {
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort

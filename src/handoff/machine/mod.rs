@@ -26,7 +26,7 @@ use crate::wire::{Role, Status};
 pub use confirm::{Asking, Confirm, Then};
 pub use hold::{Draining, Next};
 pub use lead::{Acquire, Boot, Hold, Lead, Leased, Link};
-pub use preflight::{Epoch, Preflight};
+pub use preflight::{Epoch, Preflight, Signs};
 pub use prepare::Known;
 pub use rollback::{Lives, Rollback, Stage};
 pub use words::{
@@ -212,6 +212,7 @@ fn retire(turn: &mut Turn<'_>, event: &Event) -> State {
         | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
         | Event::Settled
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort => State::Retire,
@@ -228,6 +229,7 @@ fn release(turn: &mut Turn<'_>, outcome: Outcome, event: &Event) -> State {
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Abort => State::Release(outcome),
     }

@@ -22,10 +22,7 @@ const LATE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Preflight {
     /// The new side's greeting; probing beside it.
-    Greeting {
-        /// A probe was good already.
-        healthy: bool,
-    },
+    Greeting(Signs),
     /// The new side's first good probe.
     Probing {
         /// What its keeper holds, if it has one.
@@ -50,6 +47,15 @@ pub enum Preflight {
     Showing(Lead),
 }
 
+/// What is known of a new side whose keeper has not greeted yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Signs {
+    /// A probe was good already.
+    pub healthy: bool,
+    /// And the keeper was looked for after that.
+    pub looked: bool,
+}
+
 /// What the new side's keeper holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
@@ -69,12 +75,12 @@ pub(super) fn begin(turn: &mut Turn<'_>) -> State {
         turn.act(Action::Probe(Side::New, Pace::Contract));
     }
     turn.deadline(GREETING);
-    State::Preflight(Preflight::Greeting { healthy: false })
+    State::Preflight(Preflight::Greeting(Signs::default()))
 }
 
 pub(super) fn step(turn: &mut Turn<'_>, state: Preflight, event: Event) -> State {
     match state {
-        Preflight::Greeting { healthy } => greeting(turn, healthy, event),
+        Preflight::Greeting(signs) => greeting(turn, signs, event),
         Preflight::Probing { keeper, last } => probing(turn, keeper, last, event),
         Preflight::Acquiring => acquiring(turn, event),
         Preflight::Meeting { held, lease } => prepare::meeting(turn, held, lease, event),
@@ -84,38 +90,44 @@ pub(super) fn step(turn: &mut Turn<'_>, state: Preflight, event: Event) -> State
     }
 }
 
-fn greeting(turn: &mut Turn<'_>, healthy: bool, event: Event) -> State {
+fn greeting(turn: &mut Turn<'_>, signs: Signs, event: Event) -> State {
     match event {
-        Event::Said(Side::New, Saying::Status(status)) => greeted(turn, healthy, &status),
+        Event::Said(Side::New, Saying::Status(status)) => greeted(turn, signs.healthy, &status),
+        // A keeper listens before it starts its app: an app that answers beside a port that refuses after that has none.
+        Event::Absent(Side::New) if signs.looked && !turn.plan.keeper_expected => {
+            turn.act(Action::HangUp(Side::New));
+            no_keeper(turn, signs.healthy)
+        }
         // It may be about to listen: the container was started a moment ago.
         Event::Broken(Side::New) => {
             turn.again();
-            State::Preflight(Preflight::Greeting { healthy })
+            State::Preflight(Preflight::Greeting(signs))
         }
         Event::Expired(Timer::Again) => {
             turn.act(Action::Connect { side: Side::New, at: None });
-            State::Preflight(Preflight::Greeting { healthy })
+            State::Preflight(Preflight::Greeting(Signs { looked: signs.healthy, ..signs }))
         }
         Event::Expired(Timer::Deadline) => {
             turn.act(Action::ClearTimers);
             turn.act(Action::HangUp(Side::New));
             turn.act(Action::Wake(Timer::Again, LATE));
-            no_keeper(turn, healthy)
+            no_keeper(turn, signs.healthy)
         }
-        Event::Probed(Side::New, verdict) => {
-            State::Preflight(Preflight::Greeting { healthy: healthy || verdict == Verdict::Good })
+        Event::Probed(Side::New, Verdict::Good) => {
+            State::Preflight(Preflight::Greeting(Signs { healthy: true, ..signs }))
         }
         Event::Said(..)
         | Event::Begin
         | Event::Broken(Side::Old)
+        | Event::Absent(_)
         | Event::Expired(Timer::Patience | Timer::Unhealthy)
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
-        | Event::Probed(Side::Old, _)
+        | Event::Probed(..)
         | Event::Released
         | Event::Abort
-        | Event::Shutdown => State::Preflight(Preflight::Greeting { healthy }),
+        | Event::Shutdown => State::Preflight(Preflight::Greeting(signs)),
     }
 }
 
@@ -220,6 +232,7 @@ fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, last: Option<Word>, event
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(Side::Old, _)
         | Event::Released
         | Event::Abort
@@ -263,6 +276,7 @@ fn acquiring(turn: &mut Turn<'_>, event: Event) -> State {
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort

@@ -67,6 +67,7 @@ pub(super) fn meeting(turn: &mut Turn<'_>, held: bool, lease: Word, event: Event
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort
@@ -177,6 +178,7 @@ fn waiting(turn: &mut Turn<'_>, state: Preflight, event: Event) -> State {
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort

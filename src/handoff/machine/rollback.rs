@@ -167,6 +167,7 @@ fn waiting(turn: &mut Turn<'_>, rollback: Rollback, event: &Event, what: &'stati
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
+        | Event::Absent(_)
         | Event::Probed(..)
         | Event::Released
         | Event::Abort

@@ -70,6 +70,8 @@ pub enum Event {
     /// A conversation could not be opened or has ended; all that was read before it has been told. Not told for one
     /// that [`Action::HangUp`] ended.
     Broken(Side),
+    /// Every address refused the connection: nothing listens where the side's keeper would. `Broken` comes after it.
+    Absent(Side),
     /// A timer has run out.
     Expired(Timer),
     /// No request older than 1 s is in flight.

@@ -26,6 +26,32 @@ fn a_healthy_target_waits_a_second_for_its_keepers_greeting() {
 }
 
 #[test]
+fn an_app_that_answers_beside_a_port_that_refuses_after_that_has_no_keeper() {
+    let mut led = Led::deploy(Handoff::Auto);
+    led.on(Event::Absent(Side::New)).on(Event::Broken(Side::New)).on(good(Side::New));
+    led.on(expired(Timer::Again)).on(Event::Absent(Side::New));
+    assert!(led.is_live());
+}
+
+#[test]
+fn a_port_that_refused_before_the_app_answered_proves_nothing() {
+    let mut led = Led::deploy(Handoff::Auto);
+    led.on(expired(Timer::Again)).on(good(Side::New)).on(Event::Absent(Side::New)).on(Event::Broken(Side::New));
+    assert!(matches!(led.state, State::Preflight(Preflight::Greeting(_))));
+    led.on(expired(Timer::Again)).on(greets(Side::New, Role::Holder, true)).on(good(Side::New));
+    assert!(led.is_live());
+}
+
+#[test]
+fn a_port_that_refuses_where_a_keeper_was_met_before_is_asked_on() {
+    let mut led = Led::new(Plan { keeper_expected: true, ..plan(Aim::Deploy(Handoff::Auto)) });
+    led.on(good(Side::New)).on(expired(Timer::Again)).on(Event::Absent(Side::New)).on(Event::Broken(Side::New));
+    assert!(matches!(led.state, State::Preflight(Preflight::Greeting(_))));
+    led.on(expired(Timer::Deadline));
+    assert_eq!(*led.gave_up(), Reason::Slow(Side::New, "greet"));
+}
+
+#[test]
 fn a_keeper_that_greets_late_is_heard_as_long_as_nobody_is_healthy() {
     let mut led = Led::deploy(Handoff::Auto);
     led.on(expired(Timer::Deadline)).on(expired(Timer::Again));
