@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::load::{Load, nothing_was_lost};
+use crate::load::{Load, nothing_was_lost, order_in_flight};
 use crate::shop::{Shop, tell};
 use crate::world::{World, until};
 
@@ -156,8 +156,7 @@ fn a_successor_that_is_lost_before_its_take_gives_way() {
     let (world, live) = World::with_shop();
     let load = Load::start(&world, 4);
     let mut next = Shop::version(2).start(&world);
-    let slow = crate::load::slow_order(&world, "slow", 2000);
-    until("it is in flight", || world.status()["in_flight"].as_u64() > Some(0));
+    let slow = order_in_flight(&world, 2000);
     let mut deploy = world.begin_deploy(&next, &[]);
     assert!(deploy.reaches("drain"));
     next.lose_keeper();

@@ -1,6 +1,6 @@
 //! Deploys that go well, and bad versions that cost nobody anything.
 
-use crate::load::{Load, keys_in, nothing_was_lost, slow_order};
+use crate::load::{Load, keys_in, nothing_was_lost, order_in_flight};
 use crate::shop::Shop;
 use crate::world::World;
 
@@ -48,8 +48,7 @@ fn bad_versions_are_rolled_back_and_cost_nobody_anything() {
 #[test]
 fn a_slow_order_ends_with_the_old_version_before_the_new_one_starts() {
     let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 1500);
-    crate::world::until("it is in flight", || world.status()["in_flight"] == 1);
+    let slow = order_in_flight(&world, 1500);
     let next = Shop::version(2).start(&world);
     world.deploy(&next, &[]).succeeds();
     assert_eq!(slow.join().unwrap(), 201);

@@ -82,6 +82,22 @@ pub(crate) fn slow_order(world: &World, key: &str, slow_ms: u64) -> JoinHandle<u
     std::thread::spawn(move || order(&mut None, port, &key, slow_ms))
 }
 
+/// [`slow_order`], once it is in flight.
+#[track_caller]
+pub(crate) fn order_in_flight(world: &World, slow_ms: u64) -> JoinHandle<u16> {
+    let slow = slow_order(world, "slow", slow_ms);
+    until("it is in flight", || world.status()["in_flight"].as_u64() > Some(0));
+    slow
+}
+
+/// An order that is held.
+#[track_caller]
+pub(crate) fn held_order(world: &World) -> JoinHandle<u16> {
+    let held = slow_order(world, "held", 0);
+    until("it is held", || world.status()["held"] == 1);
+    held
+}
+
 fn order(connection: &mut Option<BufReader<TcpStream>>, port: u16, key: &str, slow_ms: u64) -> u16 {
     let status = try_order(connection, port, key, slow_ms);
     if status.is_err() {

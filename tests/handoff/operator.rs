@@ -1,24 +1,39 @@
 //! What operators do to a handoff: abort, cut, remove, stop, signals.
 
+use std::thread::JoinHandle;
+
 use rustix::process::Signal;
 
-use crate::load::{keys_in, slow_order};
+use crate::load::{held_order, keys_in, order_in_flight};
 use crate::shop::Shop;
-use crate::world::{World, until};
+use crate::world::{Deploying, World, until};
 
-fn in_flight(world: &World) {
-    until("it is in flight", || world.status()["in_flight"] == 1);
+/// A deploy whose drain waits 3 s for an order of 8 s, while another order is held.
+struct Draining {
+    world: World,
+    live: Shop,
+    next: Shop,
+    deploy: Deploying,
+    slow: JoinHandle<u16>,
+    held: JoinHandle<u16>,
+}
+
+impl Draining {
+    #[track_caller]
+    fn start() -> Self {
+        let (world, live) = World::with_shop();
+        let slow = order_in_flight(&world, 8000);
+        let next = Shop::version(2).start(&world);
+        let mut deploy = world.begin_deploy(&next, &["--drain-timeout=3s"]);
+        assert!(deploy.reaches("drain"));
+        let held = held_order(&world);
+        Self { world, live, next, deploy, slow, held }
+    }
 }
 
 #[test]
 fn an_order_that_outlasts_the_drain_gives_the_handoff_up_and_is_named() {
-    let (world, live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 4000);
-    in_flight(&world);
-    let next = Shop::version(2).start(&world);
-    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=1s"]);
-    assert!(deploy.reaches("drain"));
-    let held = slow_order(&world, "held", 0);
+    let Draining { world, live, next: _next, deploy, slow, held } = Draining::start();
     let (code, said) = deploy.end();
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("POST /orders") && said.contains("the old app serves on"), "{said}");
@@ -29,8 +44,7 @@ fn an_order_that_outlasts_the_drain_gives_the_handoff_up_and_is_named() {
 #[test]
 fn an_order_that_outlasts_a_drain_that_cuts_is_still_answered_in_the_apps_grace() {
     let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 3000);
-    in_flight(&world);
+    let slow = order_in_flight(&world, 3000);
     let next = Shop::version(2).start(&world);
     world.deploy(&next, &["--drain-timeout=500ms", "--on-drain-timeout=cut"]).succeeds();
     assert_eq!(slow.join().unwrap(), 201);
@@ -41,8 +55,7 @@ fn an_order_that_outlasts_a_drain_that_cuts_is_still_answered_in_the_apps_grace(
 #[test]
 fn an_abort_before_yield_changes_nothing() {
     let (world, live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 3000);
-    in_flight(&world);
+    let slow = order_in_flight(&world, 3000);
     let next = Shop::version(2).start(&world);
     let mut deploy = world.begin_deploy(&next, &[]);
     assert!(deploy.reaches("settle"));
@@ -57,14 +70,7 @@ fn an_abort_before_yield_changes_nothing() {
 
 #[test]
 fn a_service_removed_while_it_holds_answers_who_is_held_and_stays_removed() {
-    let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 7000);
-    in_flight(&world);
-    let next = Shop::version(2).start(&world);
-    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=3s"]);
-    assert!(deploy.reaches("drain"));
-    let held = slow_order(&world, "held", 0);
-    until("it is held", || world.status()["held"] == 1);
+    let Draining { world, live: _live, next, deploy, slow, held } = Draining::start();
     world.home.lockgate(&["remove", "shop"]).succeeds();
     assert_ne!(held.join().unwrap(), 201);
     let (code, said) = deploy.end();
@@ -85,22 +91,14 @@ fn a_pause_outlasts_the_handoff_that_it_fell_into() {
     let (code, said) = deploy.end();
     assert!(code == 0 && said.contains("Warning: the service stays paused"), "{said}");
     assert_eq!(world.status()["closed"], serde_json::json!(["paused"]));
-    let held = slow_order(&world, "held", 0);
-    until("it is held", || world.status()["held"] == 1);
+    let held = held_order(&world);
     world.home.lockgate(&["resume", "shop"]).succeeds();
     assert_eq!(held.join().unwrap(), 201);
 }
 
 #[test]
 fn a_proxy_told_to_stop_answers_who_is_held_and_gives_up_what_has_not_yielded() {
-    let (world, _live) = World::with_shop();
-    let slow = slow_order(&world, "slow", 8000);
-    in_flight(&world);
-    let next = Shop::version(2).start(&world);
-    let mut deploy = world.begin_deploy(&next, &["--drain-timeout=3s"]);
-    assert!(deploy.reaches("drain"));
-    let held = slow_order(&world, "held", 0);
-    until("it is held", || world.status()["held"] == 1);
+    let Draining { world, live: _live, next, deploy, slow, held } = Draining::start();
     world.proxy.signal(Signal::TERM);
     assert_eq!(held.join().unwrap(), 503);
     assert_eq!(slow.join().unwrap(), 201);

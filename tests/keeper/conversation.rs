@@ -1,22 +1,12 @@
 use lockgate::wire::{Role, Saying, Verb};
 
-use super::Home;
-use super::world::{Keeper, KeeperBuilder, Talk, hand_over, prepare, signal_process, until};
-
-/// A holder and a standby at one database.
-fn two(home: &Home) -> (Keeper, Keeper) {
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
-    let mut second = Keeper::of(&home.database());
-    second.says("stands by");
-    (first, second)
-}
+use super::world::{Talk, hand_over, prepare, signal_process, until};
+use super::{Home, Pair};
 
 #[test]
 fn a_handoff_moves_the_lease_and_is_confirmed() {
     let home = Home::new();
-    let (mut old, mut new) = two(&home);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { mut old, mut new, mut from, mut to } = home.pair();
     let (leased, snapshot) = hand_over(&mut from, &mut to);
     assert_eq!(leased, Saying::Leased { epoch: 2, restored: None, confirmed: false, restore_ms: 0 });
     assert!(matches!(snapshot, Saying::Snapshot { bytes, .. } if bytes > 0), "{snapshot:?}");
@@ -34,11 +24,10 @@ fn a_handoff_moves_the_lease_and_is_confirmed() {
 #[test]
 fn a_rollback_puts_every_byte_back() {
     let home = Home::new();
-    let (mut old, mut new) = two(&home);
+    let Pair { mut old, mut new, mut from, mut to } = home.pair();
     home.sql("INSERT INTO orders VALUES (2)");
     std::fs::write(home.path().join("shop.sqlite3-journal"), b"a hot journal").unwrap();
     let before = home.bytes();
-    let (mut from, mut to) = (old.talk(), new.talk());
     hand_over(&mut from, &mut to);
     new.app_says("up 2");
     std::fs::remove_file(home.path().join("shop.sqlite3-journal")).unwrap();
@@ -59,8 +48,7 @@ fn a_rollback_puts_every_byte_back() {
 fn a_snapshot_of_no_database_at_all_is_put_back_too() {
     let home = Home::new();
     std::fs::remove_file(home.database()).unwrap();
-    let (old, new) = two(&home);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old: _old, new: _new, mut from, mut to } = home.pair();
     hand_over(&mut from, &mut to);
     home.sql("CREATE TABLE orders (id)");
     hand_over(&mut to, &mut from);
@@ -70,8 +58,7 @@ fn a_snapshot_of_no_database_at_all_is_put_back_too() {
 #[test]
 fn forged_repeated_and_late_lines_do_no_harm() {
     let home = Home::new();
-    let (old, new) = two(&home);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old, new, mut from, mut to } = home.pair();
     let forged = || Verb::Yield { ticket: "0123456789abcdef".into() };
     assert!(from.refused(forged()).contains("not the ticket"));
     assert!(from.refused(Verb::Yield { ticket: String::new() }).contains("not the ticket"));
@@ -95,8 +82,7 @@ fn forged_repeated_and_late_lines_do_no_harm() {
 #[test]
 fn the_ticket_ends_with_its_conversation() {
     let home = Home::new();
-    let (old, new) = two(&home);
-    let mut to = new.talk();
+    let Pair { old, new, mut to, .. } = home.pair();
     let ticket = to.prepare();
     assert!(new.status().prepared);
     assert_eq!(old.talk().ask(Verb::Show { ticket: ticket.clone() }), Saying::Ok {});
@@ -110,8 +96,7 @@ fn the_ticket_ends_with_its_conversation() {
 #[test]
 fn a_frozen_holder_that_thaws_obeys_no_yield_whose_standby_is_gone() {
     let home = Home::new();
-    let (old, new) = two(&home);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old, new, mut from, mut to } = home.pair();
     let ticket = to.prepare();
     signal_process(old.pid(), libc::SIGSTOP);
     from.order(Verb::Yield { ticket });
@@ -125,8 +110,7 @@ fn a_frozen_holder_that_thaws_obeys_no_yield_whose_standby_is_gone() {
 #[test]
 fn a_prepared_conversation_ends_when_nothing_is_said_in_it() {
     let home = Home::new();
-    let (_old, new) = two(&home);
-    let mut to = new.talk();
+    let Pair { old: _old, new, mut to, .. } = home.pair();
     let prepare = Verb::Prepare { handoff: "h".into(), service: "shop".into(), idle_ms: 50 };
     assert!(matches!(to.ask(prepare), Saying::Ready { .. }));
     assert_eq!(to.hear(), None);
@@ -136,8 +120,7 @@ fn a_prepared_conversation_ends_when_nothing_is_said_in_it() {
 #[test]
 fn garbage_ends_only_its_own_connection() {
     let home = Home::new();
-    let mut keeper = Keeper::of(&home.database());
-    keeper.app_says("up 1");
+    let keeper = home.holder();
     for garbage in [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         b"{\"verb\":\"restore\"}\n".to_vec(),
@@ -162,8 +145,7 @@ fn garbage_ends_only_its_own_connection() {
 #[test]
 fn connections_that_only_ask_for_the_status_keep_nobody_out_and_end_no_handoff() {
     let home = Home::new();
-    let (old, new) = two(&home);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old, new, mut from, mut to } = home.pair();
     let ticket = to.prepare();
     assert_eq!(from.ask(Verb::Show { ticket: ticket.clone() }), Saying::Ok {});
     let mut crowd = Vec::new();
@@ -183,8 +165,7 @@ fn connections_that_only_ask_for_the_status_keep_nobody_out_and_end_no_handoff()
 #[test]
 fn several_conversations_are_served_at_once() {
     let home = Home::new();
-    let mut keeper = Keeper::of(&home.database());
-    keeper.app_says("up 1");
+    let keeper = home.holder();
     let mut talks: Vec<Talk> = (0..10).map(|_| keeper.talk()).collect();
     for talk in &mut talks {
         assert!(matches!(talk.ask(Verb::Status {}), Saying::Status(_)));
@@ -194,7 +175,7 @@ fn several_conversations_are_served_at_once() {
 #[test]
 fn unknown_fields_are_ignored() {
     let home = Home::new();
-    let keeper = Keeper::of(&home.database());
+    let keeper = home.keeper().start();
     let mut talk = keeper.talk();
     talk.raw(b"{\"verb\":\"status\",\"later\":{\"x\":1}}\n");
     assert!(matches!(talk.hear(), Some(Saying::Status(_))));
@@ -205,7 +186,7 @@ fn where_a_token_is_required_every_line_must_have_it() {
     let home = Home::new();
     let file = home.path().join("token");
     std::fs::write(&file, "open sesame\n").unwrap();
-    let keeper = KeeperBuilder::of(&home.database()).option("--token-file", &file).start();
+    let keeper = home.keeper().option("--token-file", &file).start();
     for token in [None, Some("open"), Some("open sesamf")] {
         let mut talk = keeper.talk();
         talk.token = token.map(str::to_owned);
@@ -220,8 +201,7 @@ fn where_a_token_is_required_every_line_must_have_it() {
 #[test]
 fn a_take_waits_for_the_lease_within_its_budget() {
     let home = Home::new();
-    let (old, new) = two(&home);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old, new, mut from, mut to } = home.pair();
     let ticket = to.prepare();
     let by = format!("the lease is held by {} (epoch 1, control {})", old.status().id, old.control());
     assert_eq!(to.ask(Verb::Take { budget_ms: 30 }), Saying::Held { by });
@@ -238,8 +218,7 @@ fn a_take_waits_for_the_lease_within_its_budget() {
 #[test]
 fn a_take_whose_conversation_is_gone_writes_no_epoch() {
     let home = Home::new();
-    let (mut old, mut new) = two(&home);
-    let mut to = new.talk();
+    let Pair { mut old, mut new, mut to, .. } = home.pair();
     to.prepare();
     to.order(Verb::Take { budget_ms: 10_000 });
     new.talk().until_it_takes();
@@ -255,8 +234,8 @@ fn a_take_whose_conversation_is_gone_writes_no_epoch() {
 #[test]
 fn a_second_conversation_prepares_only_once_the_first_has_ended() {
     let home = Home::new();
-    let (old, new) = two(&home);
-    let (mut one, mut other) = (new.talk(), new.talk());
+    let Pair { old, new, to: mut one, .. } = home.pair();
+    let mut other = new.talk();
     let first = one.prepare();
     assert!(other.refused(prepare("shop")).contains("another conversation"));
     assert_eq!(old.talk().ask(Verb::Show { ticket: first.clone() }), Saying::Ok {});
@@ -269,8 +248,7 @@ fn a_second_conversation_prepares_only_once_the_first_has_ended() {
 #[test]
 fn one_that_only_waits_for_the_lease_is_a_standby_and_has_nothing_to_yield() {
     let home = Home::new();
-    let (_old, new) = two(&home);
-    let mut to = new.talk();
+    let Pair { old: _old, new, mut to, .. } = home.pair();
     to.prepare();
     to.order(Verb::Take { budget_ms: 10_000 });
     new.talk().until_it_takes();
@@ -282,14 +260,13 @@ fn one_that_only_waits_for_the_lease_is_a_standby_and_has_nothing_to_yield() {
 #[test]
 fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
     let home = Home::new();
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
+    let mut first = home.holder();
     first.signal(libc::SIGTERM);
     assert_eq!(first.ends(), 0);
     // It acquires unasked, and waits a second for this opener.
     let open = std::fs::File::open(home.database()).unwrap();
-    let mut acquiring = Keeper::of(&home.database());
-    let mut standby = KeeperBuilder::of(&home.database()).option("--defer", "1h").start();
+    let mut acquiring = home.keeper().start();
+    let mut standby = home.keeper().option("--defer", "1h").start();
     let mut to = standby.talk();
     let acquires = || until("acquiring", || acquiring.status().role == Role::Acquiring);
     acquires();
@@ -308,13 +285,12 @@ fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
 #[test]
 fn one_that_is_acquiring_shows_itself_as_who_holds_not_the_one_before() {
     let home = Home::new();
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
+    let mut first = home.holder();
     first.signal(libc::SIGTERM);
     assert_eq!(first.ends(), 0);
     // It acquires unasked, and waits a second for this opener.
     let _open = std::fs::File::open(home.database()).unwrap();
-    let acquiring = Keeper::of(&home.database());
+    let acquiring = home.keeper().start();
     until("acquiring", || acquiring.status().role == Role::Acquiring);
     let status = acquiring.status();
     assert_eq!((status.holder.unwrap().id, status.epoch), (status.id, 1), "whose epoch is not written yet");
@@ -323,9 +299,9 @@ fn one_that_is_acquiring_shows_itself_as_who_holds_not_the_one_before() {
 #[test]
 fn a_second_service_on_the_same_database_is_refused_and_told_whose_it_is() {
     let home = Home::new();
-    let mut shop = KeeperBuilder::of(&home.database()).option("--service", "shop").start();
+    let mut shop = home.keeper().option("--service", "shop").start();
     shop.app_says("up 1");
-    let mut blog = KeeperBuilder::of(&home.database()).option("--service", "blog").option("--defer", "10ms").start();
+    let mut blog = home.keeper().option("--service", "blog").option("--defer", "10ms").start();
     blog.says("this lease belongs to the service shop");
     assert!(blog.talk().refused(prepare("blog")).contains("this lease belongs to the service shop, not blog"));
     assert!(blog.talk().refused(prepare("shop")).contains("this keeper is of the service blog, not shop"));
@@ -335,20 +311,19 @@ fn a_second_service_on_the_same_database_is_refused_and_told_whose_it_is() {
     until("the lease to be free", || blog.status().holder.is_none());
     assert!(blog.app_said().is_empty());
     // Another keeper of the shop goes on.
-    KeeperBuilder::of(&home.database()).option("--service", "shop").start().app_says("up 2");
+    home.keeper().option("--service", "shop").start().app_says("up 2");
     assert!(blog.app_said().is_empty());
 }
 
 #[test]
 fn only_the_last_confirmed_keeper_acts_unasked_while_it_is_prepared() {
     let home = Home::new();
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
-    let mut prepared = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+    let mut first = home.holder();
+    let mut prepared = home.keeper().option("--defer", "10ms").start();
     prepared.says("stands by");
     let mut to = prepared.talk();
     to.prepare();
-    let mut unasked = KeeperBuilder::of(&home.database()).option("--defer", "300ms").start();
+    let mut unasked = home.keeper().option("--defer", "300ms").start();
     unasked.says("stands by");
     signal_process(first.pid(), libc::SIGKILL);
     first.ends();

@@ -1,24 +1,15 @@
 use lockgate::wire::{Role, Saying, Verb};
 
-use super::Home;
-use super::world::{Keeper, KeeperBuilder, hand_over, is_alive, until};
-
-/// A holder of epoch 1 and a standby with another app.
-fn two(home: &Home, app: &str) -> (Keeper, Keeper) {
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
-    let mut second = KeeperBuilder::of(&home.database()).app(app).start();
-    second.says("stands by");
-    (first, second)
-}
+use super::world::{hand_over, is_alive, until};
+use super::{Home, Pair};
 
 #[test]
 fn an_app_that_exits_on_probation_frees_the_lease_and_its_last_lines_are_told() {
     for code in [0, 3] {
         let home = Home::new();
         let before = home.bytes();
-        let (old, new) = two(&home, &format!("echo boot >&2; echo no such column >&2; exit {code}"));
-        let (mut from, mut to) = (old.talk(), new.talk());
+        let app = &format!("echo boot >&2; echo no such column >&2; exit {code}");
+        let Pair { old: _old, new, mut from, mut to } = Pair::of(home.keeper(), home.keeper().app(app));
         hand_over(&mut from, &mut to);
         let lines = vec!["boot".to_owned(), "no such column".to_owned()];
         assert_eq!(to.hear(), Some(Saying::Exited { code, lines }));
@@ -34,8 +25,8 @@ fn an_app_that_exits_on_probation_frees_the_lease_and_its_last_lines_are_told() 
 #[test]
 fn the_lease_of_an_app_that_failed_alone_goes_back_to_the_last_confirmed_keeper() {
     let home = Home::new();
-    let (mut old, new) = two(&home, "exit 1");
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let app = "exit 1";
+    let Pair { mut old, new: _new, mut from, mut to } = Pair::of(home.keeper(), home.keeper().app(app));
     hand_over(&mut from, &mut to);
     assert!(matches!(to.hear(), Some(Saying::Exited { .. })));
     // The proxy dies.
@@ -49,9 +40,8 @@ fn the_lease_of_an_app_that_failed_alone_goes_back_to_the_last_confirmed_keeper(
 fn after_it_is_confirmed_an_exit_takes_the_keeper_with_it() {
     let home = Home::new();
     let stop = home.path().join("stop");
-    let app = format!("echo up; while [ ! -e {} ]; do sleep 0.01; done; exit 5", stop.display());
-    let (old, mut new) = two(&home, &app);
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let app = &format!("echo up; while [ ! -e {} ]; do sleep 0.01; done; exit 5", stop.display());
+    let Pair { old: _old, mut new, mut from, mut to } = Pair::of(home.keeper(), home.keeper().app(app));
     hand_over(&mut from, &mut to);
     assert_eq!(to.ask(Verb::Confirm { epoch: 2 }), Saying::Confirmed { epoch: 2 });
     std::fs::write(stop, "").unwrap();
@@ -62,9 +52,9 @@ fn after_it_is_confirmed_an_exit_takes_the_keeper_with_it() {
 fn an_app_that_ignores_the_stop_signal_is_killed_after_its_grace() {
     let home = Home::new();
     let app = "trap '' TERM; echo up; while :; do sleep 0.05; done";
-    let mut old = KeeperBuilder::of(&home.database()).option("--grace", "300ms").app(app).start();
+    let mut old = home.keeper().option("--grace", "300ms").app(app).start();
     old.app_says("up");
-    let new = Keeper::of(&home.database());
+    let new = home.keeper().start();
     let mut to = new.talk();
     let ticket = to.prepare();
     let ms = old.talk().hand_over(&ticket);
@@ -75,8 +65,8 @@ fn an_app_that_ignores_the_stop_signal_is_killed_after_its_grace() {
 #[test]
 fn an_unconfirmed_app_gets_only_a_moment_to_stop() {
     let home = Home::new();
-    let (old, mut new) = two(&home, "trap '' TERM; echo up; while :; do sleep 0.05; done");
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let app = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+    let Pair { old: _old, mut new, mut from, mut to } = Pair::of(home.keeper(), home.keeper().app(app));
     hand_over(&mut from, &mut to);
     new.app_says("up");
     let ticket = from.prepare();
@@ -92,11 +82,11 @@ fn named(pid: i32) -> String {
 fn a_daemon_that_the_app_left_behind_is_killed_before_the_lease_is_free() {
     let home = Home::new();
     let app = "(setsid sh -c 'trap \"\" TERM HUP; exec sleep 999' & echo daemon $!); echo up; exec sleep 1000";
-    let mut old = KeeperBuilder::of(&home.database()).app(app).start();
+    let mut old = home.keeper().app(app).start();
     let daemon: i32 = old.app_says("daemon").split(' ').nth(1).unwrap().parse().unwrap();
     old.app_says("up");
     until("the daemon to be deaf", || named(daemon) == "sleep");
-    let new = Keeper::of(&home.database());
+    let new = home.keeper().start();
     let mut to = new.talk();
     let ticket = to.prepare();
     old.talk().hand_over(&ticket);
@@ -109,7 +99,7 @@ fn a_daemon_that_the_app_left_behind_is_killed_before_the_lease_is_free() {
 fn a_daemon_outlives_an_app_that_exits_by_no_moment_either() {
     let home = Home::new();
     let app = "(setsid sleep 999 & echo daemon $!); exit 4";
-    let mut keeper = KeeperBuilder::of(&home.database()).app(app).start();
+    let mut keeper = home.keeper().app(app).start();
     let daemon: i32 = keeper.app_says("daemon").split(' ').nth(1).unwrap().parse().unwrap();
     assert_eq!(keeper.ends(), 4);
     assert!(!is_alive(daemon));
@@ -120,9 +110,9 @@ fn a_yield_that_is_repeated_while_the_app_stops_is_told_too() {
     let home = Home::new();
     let app = "trap 'echo term; while [ ! -e stop ]; do sleep 0.01; done; exit 0' TERM; echo up; while :; do sleep 0.01; done";
     let app = format!("cd {}; {app}", home.path().display());
-    let mut old = KeeperBuilder::of(&home.database()).app(&app).start();
+    let mut old = home.keeper().app(&app).start();
     old.app_says("up");
-    let new = Keeper::of(&home.database());
+    let new = home.keeper().start();
     let mut to = new.talk();
     let ticket = to.prepare();
     let (mut one, mut two) = (old.talk(), old.talk());

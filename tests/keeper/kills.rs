@@ -2,8 +2,8 @@
 
 use lockgate::wire::{Role, Saying, Verb};
 
-use super::Home;
-use super::world::{Keeper, KeeperBuilder, descendants, hand_over, prepare, signal_process, until};
+use super::world::{descendants, hand_over, prepare, signal_process, until};
+use super::{Home, Pair};
 
 const APP: &str = "LOCKGATE_TEST_APP";
 
@@ -36,9 +36,8 @@ fn app_of_this_program() -> String {
 #[test]
 fn a_standby_killed_before_its_take_leaves_everything_as_it_was() {
     let home = Home::new();
-    let mut old = Keeper::of(&home.database());
-    old.app_says("up 1");
-    let mut new = Keeper::of(&home.database());
+    let old = home.holder();
+    let mut new = home.keeper().start();
     let mut to = new.talk();
     let ticket = to.prepare();
     new.signal(libc::SIGKILL);
@@ -52,10 +51,7 @@ fn a_standby_killed_before_its_take_leaves_everything_as_it_was() {
 fn a_keeper_killed_while_it_takes_a_snapshot_has_acquired_nothing() {
     let home = Home::new();
     home.sql("CREATE TABLE large (x); INSERT INTO large VALUES (zeroblob(200000000))");
-    let mut old = Keeper::of(&home.database());
-    old.app_says("up 1");
-    let mut new = Keeper::of(&home.database());
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old: _old, mut new, mut from, mut to } = home.pair();
     let ticket = to.prepare();
     from.hand_over(&ticket);
     to.order(Verb::Take { budget_ms: 15_000 });
@@ -74,10 +70,7 @@ fn a_keeper_killed_while_it_takes_a_snapshot_has_acquired_nothing() {
 fn the_app_of_a_keeper_killed_after_its_take_keeps_others_out_while_it_lives() {
     let home = Home::new();
     let before = home.bytes();
-    let mut old = Keeper::of(&home.database());
-    old.app_says("up 1");
-    let mut new = Keeper::of(&home.database());
-    let (mut from, mut to) = (old.talk(), new.talk());
+    let Pair { old: _old, mut new, mut from, mut to } = home.pair();
     hand_over(&mut from, &mut to);
     new.app_says("up 2");
     home.sql("INSERT INTO orders VALUES (7)");
@@ -99,10 +92,7 @@ fn the_app_of_a_keeper_killed_after_its_take_keeps_others_out_while_it_lives() {
 #[test]
 fn nobody_is_prepared_for_a_free_lease_while_the_app_of_a_killed_keeper_lives() {
     let home = Home::new();
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
-    let mut next = Keeper::of(&home.database());
-    next.says("stands by");
+    let Pair { old: mut first, new: next, .. } = home.pair();
     let orphans = descendants(first.pid());
     first.signal(libc::SIGKILL);
     first.ends();
@@ -119,14 +109,15 @@ fn nobody_is_prepared_for_a_free_lease_while_the_app_of_a_killed_keeper_lives() 
 #[test]
 fn an_heir_that_lost_the_lock_but_has_the_database_open_is_found_by_the_kernels_answer() {
     let home = Home::new();
-    let mut first = KeeperBuilder::of(&home.database())
+    let mut first = home
+        .keeper()
         .environment(APP, home.database().to_str().unwrap())
         .command([&this_program(), "--exact", &app_of_this_program(), "--nocapture"])
         .start();
     first.app_says("has it open");
     let orphans = descendants(first.pid());
     assert_eq!(orphans.len(), 1);
-    let mut next = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+    let mut next = home.keeper().option("--defer", "10ms").start();
     next.says("stands by");
     first.signal(libc::SIGKILL);
     first.ends();
@@ -146,9 +137,9 @@ fn an_heir_that_lost_the_lock_but_has_the_database_open_is_found_by_the_kernels_
 fn an_unconfirmed_heir_that_lost_the_lock_keeps_the_old_app_away_only_while_it_lives() {
     let home = Home::new();
     let before = home.bytes();
-    let mut old = Keeper::of(&home.database());
-    old.app_says("up 1");
-    let mut new = KeeperBuilder::of(&home.database())
+    let old = home.holder();
+    let mut new = home
+        .keeper()
         .environment(APP, home.database().to_str().unwrap())
         .command([&this_program(), "--exact", &app_of_this_program(), "--nocapture"])
         .start();
@@ -167,23 +158,22 @@ fn an_unconfirmed_heir_that_lost_the_lock_keeps_the_old_app_away_only_while_it_l
     from.prepare();
     assert!(matches!(from.take().0, Saying::Leased { epoch: 3, restored: Some(2), .. }));
     assert_eq!(home.bytes(), before);
-    let next = Keeper::of(&home.database());
+    let next = home.keeper().start();
     assert!(matches!(hand_over(&mut from, &mut next.talk()).0, Saying::Leased { epoch: 4, .. }));
 }
 
 #[test]
 fn a_keeper_killed_while_it_only_waits_for_the_lease_frees_everything() {
     let home = Home::new();
-    let mut old = Keeper::of(&home.database());
-    old.app_says("up 1");
-    let mut new = Keeper::of(&home.database());
+    let old = home.holder();
+    let mut new = home.keeper().start();
     let mut to = new.talk();
     to.prepare();
     to.order(Verb::Take { budget_ms: 15_000 });
     new.talk().until_it_takes();
     new.signal(libc::SIGKILL);
     new.ends();
-    let mut third = Keeper::of(&home.database());
+    let mut third = home.keeper().start();
     third.says("stands by");
     let (mut from, mut to) = (old.talk(), third.talk());
     assert!(matches!(hand_over(&mut from, &mut to).0, Saying::Leased { epoch: 2, .. }));

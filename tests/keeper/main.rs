@@ -10,15 +10,18 @@ mod world;
 
 mod conversation;
 mod exits;
-mod faults;
 mod kills;
+mod openers;
+mod record;
 mod restore;
 mod start;
+mod volume;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use world::{Keeper, KeeperBuilder, Talk};
 
 /// A directory with a database in it.
 struct Home {
@@ -46,6 +49,22 @@ impl Home {
         world::lease_of(&self.database())
     }
 
+    /// A keeper of its database, not started yet.
+    fn keeper(&self) -> KeeperBuilder {
+        KeeperBuilder::of(&self.database())
+    }
+
+    /// A keeper whose app lives, by the first epoch.
+    #[track_caller]
+    fn holder(&self) -> Keeper {
+        holds(self.keeper())
+    }
+
+    #[track_caller]
+    fn pair(&self) -> Pair {
+        Pair::of(self.keeper(), self.keeper())
+    }
+
     fn sql(&self, text: &str) {
         rusqlite::Connection::open(self.database()).unwrap().execute_batch(text).unwrap();
     }
@@ -68,6 +87,40 @@ impl Home {
         }
         all
     }
+}
+
+/// A keeper that holds, a keeper that stands by, and a conversation with each.
+struct Pair {
+    old: Keeper,
+    new: Keeper,
+    from: Talk,
+    to: Talk,
+}
+
+impl Pair {
+    #[track_caller]
+    fn of(old: KeeperBuilder, new: KeeperBuilder) -> Self {
+        let old = holds(old);
+        let mut new = new.start();
+        new.says("stands by");
+        let (from, to) = (old.talk(), new.talk());
+        Self { old, new, from, to }
+    }
+
+    /// Two of one database.
+    #[track_caller]
+    fn at(database: &Path) -> Self {
+        Self::of(KeeperBuilder::of(database), KeeperBuilder::of(database))
+    }
+}
+
+/// Starts a keeper, and waits until its app is up and its status says so.
+#[track_caller]
+fn holds(keeper: KeeperBuilder) -> Keeper {
+    let mut keeper = keeper.start();
+    keeper.app_says("up");
+    keeper.says("holds the lease, epoch 1");
+    keeper
 }
 
 fn is_root() -> bool {

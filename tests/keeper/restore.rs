@@ -8,7 +8,6 @@ use lockgate::snapshot::{Databases, Step, Store};
 use lockgate::wire::Holder;
 
 use super::Home;
-use super::world::KeeperBuilder;
 
 /// A database whose epoch 2 is unconfirmed and has spoiled everything, and the store with its snapshot.
 fn spoiled(home: &Home) -> (Directory, Databases, Store) {
@@ -60,7 +59,7 @@ fn a_restore_killed_after_any_of_its_steps_is_finished_by_the_next_keeper() {
         let (directory, databases, store) = spoiled(&home);
         let Some(step) = restore_and_die(&directory, &databases, &store, steps) else { break };
         killed_after.push(step);
-        let mut keeper = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+        let mut keeper = home.keeper().option("--defer", "10ms").start();
         keeper.app_says("up 3");
         assert_eq!(home.bytes(), before, "killed after step {steps}, {step:?}");
         assert!(!home.lease().join("restore").exists(), "the marker after {step:?}");
@@ -116,7 +115,7 @@ fn a_person_who_skips_an_interrupted_restore_never_starts_on_half_a_set() {
         let (directory, databases, store) = spoiled(&home);
         let after = home.bytes();
         let Some(step) = restore_and_die(&directory, &databases, &store, steps) else { break };
-        let keeper = || KeeperBuilder::of(&home.database()).option("--defer", "10ms");
+        let keeper = || home.keeper().option("--defer", "10ms");
         let mut skipping = keeper().environment("LOCKGATE_KEEP_RESTORE", "skip").start();
         match step {
             Step::Marked => {
@@ -146,7 +145,7 @@ fn an_interrupted_restore_whose_snapshot_is_gone_starts_no_app() {
     let (directory, databases, store) = spoiled(&home);
     assert_eq!(restore_and_die(&directory, &databases, &store, 2), Some(Step::MovedAside));
     std::fs::remove_dir_all(store.snapshot(2)).unwrap();
-    let mut keeper = KeeperBuilder::of(&home.database()).option("--defer", "10ms").start();
+    let mut keeper = home.keeper().option("--defer", "10ms").start();
     keeper.says("THE RESTORE OF EPOCH 2 WAS INTERRUPTED");
     assert!(keeper.app_said().is_empty());
 }

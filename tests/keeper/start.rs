@@ -8,8 +8,7 @@ use super::{Home, is_root};
 #[test]
 fn the_first_keeper_takes_the_lease_at_once_and_is_confirmed_at_birth() {
     let home = Home::new();
-    let mut keeper = Keeper::of(&home.database());
-    keeper.app_says("up 1");
+    let keeper = home.holder();
     let status = keeper.status();
     assert_eq!((status.role, status.epoch, status.confirmed), (Role::Holder, 1, true));
     assert_eq!(status.holder.unwrap().id, status.id);
@@ -19,9 +18,8 @@ fn the_first_keeper_takes_the_lease_at_once_and_is_confirmed_at_birth() {
 #[test]
 fn the_second_keeper_stands_by_and_says_whom_it_waits_for() {
     let home = Home::new();
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
-    let mut second = Keeper::of(&home.database());
+    let first = home.holder();
+    let mut second = home.keeper().start();
     let id = first.status().id;
     second.says(&format!("stands by: waits for {id} (epoch 1, control {})", first.control()));
     let status = second.status();
@@ -34,7 +32,7 @@ fn the_second_keeper_stands_by_and_says_whom_it_waits_for() {
 #[test]
 fn the_greeting_never_shows_a_standby_that_is_about_to_acquire() {
     let home = Home::new();
-    let keeper = Keeper::of(&home.database());
+    let keeper = home.keeper().start();
     assert_ne!(keeper.status().role, Role::Standby);
 }
 
@@ -51,7 +49,7 @@ fn a_database_that_does_not_exist_yet_can_be_kept() {
 fn the_exit_code_is_the_apps_or_128_and_its_signal() {
     for (app, code) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)] {
         let home = Home::new();
-        let (status, _, _) = KeeperBuilder::of(&home.database()).app(app).run();
+        let (status, _, _) = home.keeper().app(app).run();
         assert_eq!(status, Some(code), "{app}");
     }
 }
@@ -59,14 +57,14 @@ fn the_exit_code_is_the_apps_or_128_and_its_signal() {
 #[test]
 fn a_command_that_cannot_be_executed_ends_with_127_or_126() {
     let home = Home::new();
-    let (code, _, words) = KeeperBuilder::of(&home.database()).command(["/no/such/app"]).run();
+    let (code, _, words) = home.keeper().command(["/no/such/app"]).run();
     assert_eq!(code, Some(127));
     assert!(words.contains("error: cannot execute /no/such/app: "), "{words}");
-    let (code, _, _) = KeeperBuilder::of(&home.database()).command(["no-such-app-anywhere"]).run();
+    let (code, _, _) = home.keeper().command(["no-such-app-anywhere"]).run();
     assert_eq!(code, Some(127));
     let file = home.path().join("plain");
     std::fs::write(&file, "x").unwrap();
-    let (code, _, _) = KeeperBuilder::of(&home.database()).command([file.to_str().unwrap()]).run();
+    let (code, _, _) = home.keeper().command([file.to_str().unwrap()]).run();
     assert_eq!(code, Some(126));
 }
 
@@ -97,8 +95,7 @@ fn errors_of_its_own_end_with_1_and_name_what_is_wrong() {
 #[test]
 fn a_control_port_that_is_taken_ends_it_before_it_has_touched_the_lease() {
     let (home, other) = (Home::new(), Home::new());
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
+    let first = home.holder();
     let builder = KeeperBuilder::of(&other.database()).option("--control", first.control());
     let (code, said, words) = builder.run();
     assert_eq!((code, said.as_str()), (Some(1), ""));
@@ -109,9 +106,8 @@ fn a_control_port_that_is_taken_ends_it_before_it_has_touched_the_lease() {
 #[test]
 fn what_does_not_match_when_and_everything_while_off_runs_without_the_lease() {
     let home = Home::new();
-    let mut keeper = Keeper::of(&home.database());
-    keeper.app_says("up 1");
-    let builder = || KeeperBuilder::of(&home.database()).option("--when", "*server*");
+    let _keeper = home.holder();
+    let builder = || home.keeper().option("--when", "*server*");
     let (code, said, words) = builder().app("echo console; exit 3").run();
     assert_eq!((code, said.as_str()), (Some(3), "console\n"));
     assert!(words.contains("runs without the lease"), "{words}");
@@ -136,7 +132,7 @@ fn every_option_may_come_from_the_environment() {
 #[test]
 fn the_app_inherits_the_lock_high_up_and_nothing_else() {
     let home = Home::new();
-    let (code, said, _) = KeeperBuilder::of(&home.database()).command(["ls", "-l", "/proc/self/fd"]).run();
+    let (code, said, _) = home.keeper().command(["ls", "-l", "/proc/self/fd"]).run();
     assert_eq!(code, Some(0));
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("lockgate")).collect();
     let [line] = ours.as_slice() else { panic!("{said}") };
@@ -148,7 +144,7 @@ fn the_app_inherits_the_lock_high_up_and_nothing_else() {
 fn the_app_starts_with_clean_signals() {
     let home = Home::new();
     let command = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
-    let (_, said, _) = KeeperBuilder::of(&home.database()).command(command).run();
+    let (_, said, _) = home.keeper().command(command).run();
     for line in said.lines() {
         let set = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
         // The C library keeps 32 and 33 for itself: whoever started us may have them set.
@@ -161,7 +157,7 @@ fn the_app_starts_with_clean_signals() {
 fn where_few_descriptors_are_allowed_the_highest_is_inherited() {
     let home = Home::new();
     let script = "ls -l /proc/$$/fd | grep lockgate; exec sleep 1000";
-    let builder = KeeperBuilder::of(&home.database()).app(script);
+    let builder = home.keeper().app(script);
     let mut keeper = builder.by(["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"]).start();
     assert!(keeper.app_says("/live").contains(" 63 -> "));
 }
@@ -170,7 +166,7 @@ fn where_few_descriptors_are_allowed_the_highest_is_inherited() {
 fn told_to_stop_it_stops_its_app_marks_the_record_and_exits_0() {
     let home = Home::new();
     let app = "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.05; done";
-    let mut keeper = KeeperBuilder::of(&home.database()).app(app).start();
+    let mut keeper = home.keeper().app(app).start();
     keeper.app_says("up");
     keeper.signal(libc::SIGTERM);
     keeper.app_says("bye");
@@ -182,11 +178,10 @@ fn told_to_stop_it_stops_its_app_marks_the_record_and_exits_0() {
 #[test]
 fn a_standby_told_to_stop_exits_at_once_and_a_waiting_one_takes_over_what_was_left() {
     let home = Home::new();
-    let mut first = Keeper::of(&home.database());
-    first.app_says("up 1");
-    let mut standby = Keeper::of(&home.database());
+    let mut first = home.holder();
+    let mut standby = home.keeper().start();
     standby.says("stands by");
-    let mut heir = Keeper::of(&home.database());
+    let mut heir = home.keeper().start();
     standby.signal(libc::SIGTERM);
     assert_eq!(standby.ends(), 0);
     first.signal(libc::SIGINT);
@@ -199,7 +194,7 @@ fn a_standby_told_to_stop_exits_at_once_and_a_waiting_one_takes_over_what_was_le
 fn other_signals_are_passed_on() {
     let home = Home::new();
     let app = "trap 'echo hup' HUP; trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done";
-    let mut keeper = KeeperBuilder::of(&home.database()).app(app).start();
+    let mut keeper = home.keeper().app(app).start();
     keeper.app_says("up");
     keeper.signal(libc::SIGHUP);
     keeper.app_says("hup");
@@ -211,7 +206,7 @@ fn other_signals_are_passed_on() {
 fn the_stop_signal_can_be_chosen() {
     let home = Home::new();
     let app = "trap 'echo quit; exit 0' QUIT; trap '' TERM; echo up; while :; do sleep 0.05; done";
-    let mut keeper = KeeperBuilder::of(&home.database()).option("--stop-signal", "QUIT").app(app).start();
+    let mut keeper = home.keeper().option("--stop-signal", "QUIT").app(app).start();
     keeper.app_says("up");
     keeper.signal(libc::SIGTERM);
     keeper.app_says("quit");
@@ -222,7 +217,7 @@ fn the_stop_signal_can_be_chosen() {
 fn orphans_are_taken_in() {
     let home = Home::new();
     let app = "(sleep 0.1 & echo orphan $!) ; echo up; exec sleep 1000";
-    let mut keeper = KeeperBuilder::of(&home.database()).app(app).start();
+    let mut keeper = home.keeper().app(app).start();
     let orphan: i32 = keeper.app_says("orphan").split(' ').nth(1).unwrap().parse().unwrap();
     keeper.app_says("up");
     until("the orphan's end, without a zombie", || !std::path::Path::new(&format!("/proc/{orphan}")).exists());
@@ -235,7 +230,7 @@ fn as_pid_1_it_ends_everything_in_its_container() {
         return eprintln!("skipped: needs root for a pid namespace");
     }
     let home = Home::new();
-    let builder = KeeperBuilder::of(&home.database()).app("setsid sleep 998 & echo up; exec sleep 999");
+    let builder = home.keeper().app("setsid sleep 998 & echo up; exec sleep 999");
     let mut keeper = builder.by(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).start();
     keeper.app_says("up");
     let inside = *descendants(keeper.pid()).first().unwrap();
@@ -260,8 +255,7 @@ fn the_lease_directory_is_owned_like_the_databases_directory() {
     let home = Home::new();
     std::os::unix::fs::chown(home.path(), Some(1000), Some(1000)).unwrap();
     std::os::unix::fs::chown(home.database(), Some(1000), Some(1000)).unwrap();
-    let mut keeper = Keeper::of(&home.database());
-    keeper.app_says("up 1");
+    let _keeper = home.holder();
     for name in ["", "lease", "live", "ticket"] {
         assert_eq!(std::fs::metadata(home.lease().join(name)).unwrap().uid(), 1000, "{name}");
     }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use lockgate::wire::{Order, Saying, Status, Verb, decode, encode};
+use lockgate::wire::{Facts, Order, Saying, Status, Verb, decode, encode};
 
 /// Nothing that a test waits for takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -318,6 +318,15 @@ impl Talk {
     pub(crate) fn prepare(&mut self) -> String {
         match self.ask(prepare("shop")) {
             Saying::Ready { ticket, .. } => ticket,
+            other => panic!("not ready: {other:?}"),
+        }
+    }
+
+    /// Prepares a standby; gives back what budgets are made from.
+    #[track_caller]
+    pub(crate) fn facts(&mut self) -> Facts {
+        match self.ask(prepare("shop")) {
+            Saying::Ready { facts, .. } => facts,
             other => panic!("not ready: {other:?}"),
         }
     }
