@@ -69,6 +69,7 @@ impl Control {
         let host = deploy.targets.first().map(|target| target.host().to_owned()).unwrap_or_default();
         let keeper = named.map_or_else(|| format!("{host}:{}", wire::DEFAULT_PORT), ToString::to_string);
         let now = entry.now();
+        let old_revision = entry.service.gate.revision().is_some();
         // Where somebody has named a keeper, a deploy past it would be a surprise.
         let auto = deploy.handoff == Handoff::Auto;
         let kind = if auto && named.is_some() { Handoff::Exclusive } else { deploy.handoff };
@@ -78,7 +79,8 @@ impl Control {
             service: deploy.service.as_str().into(),
             handoff: format!("{:08x}", fastrand::u32(..)).into(),
             old_keeper: now.keeper.as_ref().is_some_and(|old| *old != keeper),
-            old_revision: entry.service.gate.revision().is_some(),
+            old_revision,
+            unkept: old_revision && now.keeper.is_none(),
             keeper_expected: named.is_some() || now.known.iter().any(|known| known.control == keeper),
             must_name_service: named.is_none() && is_loopback(&host),
             sole_target: deploy.targets.len() == 1 && deploy.readers.is_empty(),

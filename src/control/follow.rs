@@ -123,12 +123,14 @@ impl Control {
     fn follow_job(&self, entry: &Entry, aim: Aim, sides: Sides) -> Job {
         let name = &entry.service.name;
         let settings = self.settings.for_service(name);
+        let old_revision = entry.service.gate.revision().is_some();
         let plan = Plan {
             aim,
             service: Arc::clone(name),
             handoff: format!("{:08x}", fastrand::u32(..)).into(),
             old_keeper: sides.old.keeper.is_some(),
-            old_revision: entry.service.gate.revision().is_some(),
+            old_revision,
+            unkept: old_revision && entry.now().keeper.is_none(),
             keeper_expected: true,
             must_name_service: false,
             sole_target: true,

@@ -26,6 +26,10 @@ pub(crate) fn properties() -> Vec<Property<Model>> {
         Property::<Model>::always("a target takes nothing unasked within its handoff", |_, node| {
             !is(node, Wrong::Unasked)
         }),
+        Property::<Model>::always(
+            "a target that cannot be confirmed closes no gate on an app without a keeper",
+            |_, node| !is(node, Wrong::Closed),
+        ),
     ]
 }
 

@@ -89,6 +89,22 @@ impl Model {
         world
     }
 
+    /// An app without a keeper is served, and has the database open. A proxy died while the first one with a keeper was
+    /// deployed: that one is live beside it, not confirmed.
+    fn unkept(&self) -> World {
+        let mut world = self.nothing();
+        world.keeper_mut(0).role = Role::Holder;
+        world.directory.epoch = 1;
+        world.directory.holder = Some(0);
+        world.directory.unconfirmed = true;
+        world.directory.files = [Some(world::Content { acknowledged: 0, unconfirmed: 1 }); 2];
+        world.proxy.unkept = true;
+        world.proxy.known = 1;
+        world.proxy.saved = (None, 1);
+        world.foreign = true;
+        world
+    }
+
     /// Nothing was ever deployed.
     fn nothing(&self) -> World {
         World {
@@ -107,6 +123,7 @@ impl Model {
             proxy: Proxy {
                 up: true,
                 active: None,
+                unkept: false,
                 handoff: false,
                 unavailable: false,
                 known: 0,
@@ -129,7 +146,7 @@ impl stateright::Model for Model {
     type Action = Step;
 
     fn init_states(&self) -> Vec<Node> {
-        vec![Node::new(self.running()), Node::new(self.nothing())]
+        vec![Node::new(self.running()), Node::new(self.nothing()), Node::new(self.unkept())]
     }
 
     fn actions(&self, state: &Node, actions: &mut Vec<Step>) {

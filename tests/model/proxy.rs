@@ -5,12 +5,12 @@ use std::time::Duration;
 use lockgate::handoff::budget::Limits;
 use lockgate::handoff::follow::{Decision, Seen, decide};
 use lockgate::handoff::machine::{
-    Action, Aim, Event, Next, Outcome, Plan, Preflight, Shut, Side, Stage, State, Timer, Word, step,
+    Action, Aim, Event, Next, Outcome, Plan, Preflight, Shut, Side, Stage, State, Then, Timer, Word, step,
 };
 use lockgate::spec::{Handoff, OnDrainTimeout};
 use lockgate::wire::{self, Facts, Saying, Status, Verb};
 
-use crate::world::{Answer, Heir, Kamal, Line, Link, Name, Report, Role, Run, Talk, World};
+use crate::world::{Answer, Heir, Kamal, Line, Link, Name, Report, Role, Run, Talk, World, Wrong};
 use crate::{Model, Rules};
 
 pub(crate) const SETTLED: u8 = 1;
@@ -21,27 +21,34 @@ pub(crate) const RELEASED: u8 = 8;
 /// All plans that runs of the model have, by number.
 pub(crate) fn plans() -> Vec<Plan> {
     let mut plans = Vec::new();
-    for aim in [Aim::Deploy(Handoff::Auto), Aim::Adopt, Aim::Recover("not healthy".into())] {
-        for keeper_expected in [false, true] {
-            for (old_keeper, old_revision) in [(false, false), (false, true), (true, false), (true, true)] {
-                plans.push(Plan {
-                    aim: aim.clone(),
-                    service: "shop".into(),
-                    handoff: "1".into(),
-                    old_keeper,
-                    old_revision,
-                    keeper_expected,
-                    must_name_service: false,
-                    sole_target: true,
-                    force: false,
-                    on_drain_timeout: OnDrainTimeout::Abort,
-                    limits: Limits::default(),
-                });
+    let plan = |aim: &Aim, keeper_expected, old_keeper, old_revision, unkept| Plan {
+        aim: aim.clone(),
+        service: "shop".into(),
+        handoff: "1".into(),
+        old_keeper,
+        old_revision,
+        unkept,
+        keeper_expected,
+        must_name_service: false,
+        sole_target: true,
+        force: false,
+        on_drain_timeout: OnDrainTimeout::Abort,
+        limits: Limits::default(),
+    };
+    for unkept in [false, true] {
+        for aim in [Aim::Deploy(Handoff::Auto), Aim::Adopt, Aim::Recover("not healthy".into())] {
+            for keeper_expected in [false, true] {
+                for (old_keeper, old_revision) in [(false, false), (false, true), (true, false), (true, true)] {
+                    plans.push(plan(&aim, keeper_expected, old_keeper, old_revision, unkept));
+                }
             }
         }
     }
     plans
 }
+
+/// How many plans there are of one who has, or has not, an active app without a keeper.
+const PLANS: u8 = 24;
 
 /// Which kind of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +111,10 @@ impl World {
     pub(crate) fn begin_run(&mut self, model: &Model, kind: Kind, new: Name, old: Option<Name>) {
         let active = self.proxy.active;
         let other = if kind == Kind::Adopt { None } else { old.or(active).filter(|old| *old != new) };
-        let revision = kind != Kind::Adopt && active.is_some();
+        let revision = kind != Kind::Adopt && (active.is_some() || self.proxy.unkept);
         let known = self.proxy.known & (1 << new) != 0;
         let plan = kind as u8 + 4 * u8::from(known) + 2 * u8::from(other.is_some()) + u8::from(revision);
+        let plan = plan + PLANS * u8::from(self.proxy.unkept);
         self.proxy.known |= 1 << new;
         self.proxy.run = Some(Run {
             plan,
@@ -125,8 +133,13 @@ impl World {
     pub(crate) fn event(&mut self, model: &Model, event: Event) {
         let Some(run) = &mut self.proxy.run else { return };
         let before = std::mem::replace(&mut run.state, State::Start);
+        let confirms_what_held = matches!(&before, State::Confirm(confirm) if confirm.then == Then::Go);
         let (state, actions) = step(&model.plans[usize::from(run.plan)], before, Duration::ZERO, event);
+        let closes = matches!(state.outcome(), Some(Outcome::Unavailable { .. }));
         run.state = forget(state);
+        if confirms_what_held && closes && self.proxy.unkept && !self.proxy.unavailable {
+            self.blame(Wrong::Closed);
+        }
         for action in actions {
             self.perform(&model.rules, action);
         }
@@ -151,6 +164,7 @@ impl World {
             Action::Release => self.run().watches |= RELEASED,
             Action::Flip(side) => {
                 self.proxy.active = self.run().name(side);
+                self.proxy.unkept = false;
                 self.proxy.failed = None;
             }
             Action::Probe(side, _) => self.run().probing = Some(side),
@@ -222,8 +236,9 @@ impl World {
     fn finish(&mut self, outcome: &Outcome) {
         let Some(run) = self.proxy.run.take() else { return };
         let well = *outcome == Outcome::Done;
-        if run.plan >= Kind::Adopt as u8 {
-            if run.plan < Kind::Recover as u8 && matches!(outcome, Outcome::GivenUp(_)) {
+        let kind = run.plan % PLANS;
+        if kind >= Kind::Adopt as u8 {
+            if kind < Kind::Recover as u8 && matches!(outcome, Outcome::GivenUp(_)) {
                 self.proxy.failed = Some(self.directory.epoch);
             }
             return;
@@ -366,7 +381,7 @@ impl World {
 
 /// What only people read makes no difference: states that differ in it alone are one.
 fn forget(state: State) -> State {
-    use lockgate::handoff::machine::{Acquire, Boot, Confirm, Hold, Lead, Reason, Rollback, Then};
+    use lockgate::handoff::machine::{Acquire, Boot, Confirm, Hold, Lead, Reason, Rollback};
     let spent = |hold: Hold| Hold { lead: Lead { ticket: "".into(), ..hold.lead }, ..hold };
     match state {
         State::Acquire(acquire) => State::Acquire(Acquire { hold: spent(acquire.hold), ..acquire }),

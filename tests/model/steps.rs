@@ -400,6 +400,7 @@ fn proxy_starts(world: &mut World) {
     let (active, known) = world.proxy.saved;
     world.proxy.up = true;
     world.proxy.active = active;
+    world.proxy.unkept &= active.is_none();
     world.proxy.known = known;
     world.proxy.unavailable = active.is_some();
 }

@@ -42,6 +42,8 @@ pub(crate) enum Wrong {
     Abandoned = 8,
     /// The target of a handoff took the lease by itself within it.
     Unasked = 16,
+    /// A gate that was open on an app without a keeper was closed since a target could not be confirmed.
+    Closed = 32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -187,6 +189,8 @@ pub(crate) struct Proxy {
     pub(crate) up: bool,
     /// The active revision.
     pub(crate) active: Option<Name>,
+    /// It is an app without a keeper. Handoffs to others overlap with it: what it writes is not looked at.
+    pub(crate) unkept: bool,
     /// Why the gate is closed.
     pub(crate) handoff: bool,
     pub(crate) unavailable: bool,
@@ -266,7 +270,7 @@ impl World {
 
     /// What all must come back to: an app is live and confirmed, and the gate open on it.
     pub(crate) fn serving(&self) -> bool {
-        let Some(active) = self.proxy.active else { return false };
+        let Some(active) = self.proxy.active else { return self.gate_open() && self.proxy.unkept };
         let keeper = self.keeper(active);
         self.gate_open()
             && (keeper.role == Role::Holder || keeper.heir != Heir::None)

@@ -91,7 +91,7 @@ pub(super) fn step(turn: &mut Turn<'_>, mut confirm: Confirm, event: Event) -> S
             turn.act(Action::Say(Side::New, Verb::Status {}));
             State::Confirm(confirm)
         }
-        Event::Expired(Timer::Deadline) => turn.unavailable(Reason::Slow(Side::New, "confirm its epoch"), None),
+        Event::Expired(Timer::Deadline) => leave(turn, &confirm.then, Reason::Slow(Side::New, "confirm its epoch")),
         Event::Begin
         | Event::Said(..)
         | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
@@ -142,7 +142,9 @@ fn judge(turn: &mut Turn<'_>, confirm: Confirm, status: &Status) -> State {
             turn.again();
             State::Confirm(confirm)
         }
-        Standing::Standby if status.epoch == confirm.epoch && status.confirmed => turn.unavailable(confirm.why, None),
+        Standing::Standby if status.epoch == confirm.epoch && status.confirmed => {
+            leave(turn, &confirm.then, confirm.why)
+        }
         Standing::Unconfirmed | Standing::Standby => fail(turn, confirm, Link::Up),
     }
 }
@@ -157,7 +159,13 @@ fn judge_by_record(turn: &mut Turn<'_>, confirm: Confirm, status: &Status) -> St
 
 fn fail(turn: &mut Turn<'_>, confirm: Confirm, new: Link) -> State {
     match confirm.then {
-        Then::Go => turn.unavailable(confirm.why, None),
+        Then::Go => leave(turn, &Then::Go, confirm.why),
         Then::Hold(hold) => rollback::begin(turn, &hold, new, confirm.why),
     }
+}
+
+/// Nobody can say whether the epoch is, or will be, confirmed. An app without a keeper serves on whatever comes of that;
+/// any other is not live while the target holds.
+fn leave(turn: &mut Turn<'_>, then: &Then, why: Reason) -> State {
+    if *then == Then::Go && turn.plan.unkept { turn.give_up(why) } else { turn.unavailable(why, None) }
 }

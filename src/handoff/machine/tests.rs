@@ -30,6 +30,7 @@ fn plan(aim: Aim) -> Plan {
         handoff: "h1".into(),
         old_keeper: true,
         old_revision: true,
+        unkept: false,
         keeper_expected: false,
         must_name_service: false,
         sole_target: true,

@@ -24,6 +24,8 @@ pub struct Plan {
     pub old_keeper: bool,
     /// Whether the service has an active revision.
     pub old_revision: bool,
+    /// Whether that has no keeper: nothing that a keeper says makes it less live.
+    pub unkept: bool,
     /// Whether a keeper was met at the target before, or is named: an app that answers there without its keeper's word may
     /// be what a dead keeper left behind, unconfirmed.
     pub keeper_expected: bool,

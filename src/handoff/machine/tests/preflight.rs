@@ -236,3 +236,22 @@ fn adopting_one_that_holds_no_more_gives_up() {
     led.on(greets(Side::New, Role::Standby, true));
     assert!(matches!(led.gave_up(), Reason::Unfit(_)));
 }
+
+#[test]
+fn a_target_that_cannot_be_confirmed_leaves_an_app_without_a_keeper_its_requests() {
+    let unkept = Plan { old_keeper: false, unkept: true, ..plan(Aim::Deploy(Handoff::Auto)) };
+    for (events, why) in [
+        (vec![expired(Timer::Deadline)], "the new app's keeper did not confirm its epoch in time"),
+        (
+            vec![exited(Side::New), greets_alone(Side::New, false)],
+            "the new app exited: status 3, its last line: no such table",
+        ),
+    ] {
+        let mut led = Led::new(unkept.clone());
+        led.on(greets(Side::New, Role::Holder, false)).on(good(Side::New));
+        assert!(led.says(Side::New, &Verb::Confirm { epoch: 7 }));
+        events.into_iter().for_each(|event| _ = led.on(event));
+        assert_eq!(led.gave_up().to_string(), why);
+        assert!(!led.ever(&Action::Close(Shut::Unavailable)));
+    }
+}
