@@ -102,7 +102,7 @@ async fn turn_back(
     }
 }
 
-/// Sends the request; once more on a new connection where an idle one turns out to be dead.
+/// Sends the request; once more on a new connection where an idle one dies before a byte of an answer came.
 async fn exchange(
     flight: &Flight,
     mut connection: Connection,
@@ -122,6 +122,7 @@ async fn exchange(
         Err(error) => error,
     };
     // What is given back was not written, and is sent again whatever its method.
+    let copy = copy.filter(|_| !connection.has_answered());
     let Some(request) = error.take_message().or(copy) else { return Err(blame(flight, error.into_error())) };
     let mut connection = fresh(flight, target).await?;
     match connection.send(request).await {

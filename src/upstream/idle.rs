@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use super::body::Outgoing;
 use super::connect::{ConnectError, connect};
+use super::heard::{Heard, Listened};
 use super::{Closings, Target};
 
 /// How long a connection may lie idle: shorter than any app server's own limit (Puma, Node: 5 s), so that it is we who
@@ -39,6 +40,7 @@ pub struct Connection {
     sender: SendRequest<Outgoing>,
     target: u64,
     header: HeaderValue,
+    heard: Heard,
     reused: bool,
     closings: Closings,
     /// As counted when it was opened.
@@ -55,12 +57,14 @@ impl Connection {
         let stream = connect(target.address(), None).await?;
         let dial =
             |error| ConnectError::Dial { address: target.address().to_string(), source: io::Error::other(error) };
-        let (sender, connection) = Builder::new().handshake(TokioIo::new(stream)).await.map_err(dial)?;
+        let heard = Heard::default();
+        let stream = TokioIo::new(Listened::new(stream, heard.clone()));
+        let (sender, connection) = Builder::new().handshake(stream).await.map_err(dial)?;
         tokio::spawn(async move {
             // Its errors reach whoever waits for the response.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, target: target.id(), header: target.header(), reused: false, closings, opened_after })
+        Ok(Self { sender, target: target.id(), header: target.header(), heard, reused: false, closings, opened_after })
     }
 
     /// The target's address as a header's value; its count of users belongs to this worker alone.
@@ -89,7 +93,14 @@ impl Connection {
         &mut self,
         request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
+        self.heard.forget();
         self.sender.try_send_request(request).await
+    }
+
+    /// Whether a byte has come back since the last [`Connection::send`] began.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.heard.anything()
     }
 
     /// Keeps the connection for the next request, unless its target's are kept no longer. To be called once its response

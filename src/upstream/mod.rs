@@ -2,6 +2,7 @@
 
 mod body;
 mod connect;
+mod heard;
 mod idle;
 mod probe;
 
