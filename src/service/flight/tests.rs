@@ -1,14 +1,16 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
 use http::uri::PathAndQuery;
+use http::{Method, Request};
 
 use super::{Cut, Flight, Flights, Launch, Rule, Scope};
 use crate::gate::{Gate, Limits};
 use crate::service::Revision;
 use crate::spec::{Target, TargetOptions};
-use crate::upstream::{self, Connection, Ended};
+use crate::upstream::{self, Connection, Ended, Outgoing};
 
 struct World {
     gate: Arc<Gate<Revision>>,
@@ -20,19 +22,23 @@ struct World {
 fn on_a_worker<T>(response_timeout: Duration, test: impl AsyncFnOnce(World) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let options = TargetOptions { response_timeout, ..TargetOptions::default() };
-        let revision = Revision::new(&[Target::parse("127.0.0.1:1").unwrap()], options, None);
-        let gate = Gate::new(Some(revision.clone()), Limits::default());
-        let flights = Flights::new();
-        let worker = flights.worker();
+        let world = World::new("127.0.0.1:1", response_timeout);
+        let worker = world.flights.worker();
         tokio::select! {
-            done = test(World { gate, revision, flights }) => done,
+            done = test(world) => done,
             () = worker.run() => unreachable!("the registry lives"),
         }
     })
 }
 
 impl World {
+    fn new(target: &str, response_timeout: Duration) -> Self {
+        let options = TargetOptions { response_timeout, ..TargetOptions::default() };
+        let revision = Revision::new(&[Target::parse(target).unwrap()], options, None);
+        let gate = Gate::new(Some(revision.clone()), Limits::default());
+        Self { gate, revision, flights: Flights::new() }
+    }
+
     fn launch(&self, method: Method, path: &'static str, body_received: bool) -> Flight {
         let permit = self.gate.enter(0).unwrap();
         let path = Some(PathAndQuery::from_static(path));
@@ -144,4 +150,32 @@ async fn a_targets_connections_are_closed_whether_idle_or_in_use() {
         () = test => {}
         () = flights.worker().run() => unreachable!("the registry lives"),
     }
+}
+
+/// Whether the connection is kept whose app has answered while so much of the client's body was received.
+fn is_kept_after_an_answer(body_received: bool) -> bool {
+    let app = TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = World::new(&app.local_addr().unwrap().to_string(), NONE);
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = app.accept().unwrap();
+        stream.read(&mut [0; 1024]).unwrap();
+        stream.write_all(b"HTTP/1.1 413 Large\r\nContent-Length: 0\r\n\r\n").unwrap();
+        stream
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let target = world.revision.targets.first().unwrap();
+        let flight = world.launch(Method::POST, "/", body_received);
+        let mut connection = Connection::open(target).await.unwrap();
+        let incoming = connection.send(Request::new(Outgoing::Empty)).await.unwrap().into_body();
+        assert!(flight.answer(incoming, connection, false).unwrap().is_end_stream());
+        let _open = answering.join().unwrap();
+        upstream::take(target.id()).await.is_some()
+    })
+}
+
+#[test]
+fn a_connection_on_which_a_body_is_still_sent_serves_no_other() {
+    assert!(!is_kept_after_an_answer(false));
+    assert!(is_kept_after_an_answer(true));
 }
