@@ -40,6 +40,8 @@ pub const KEYS: &[Key] = &[
     of_proxy("access-log", Kind::Switch, "one line of JSON on stdout for each request"),
     of_proxy("debug", Kind::Switch, "include DEBUG lines in the log"),
     of_proxy("stop-timeout", Kind::Duration, "how long requests in flight may take when the proxy stops"),
+    of_proxy("head-timeout", Kind::Duration, "how long a request's head may take from its first byte to its last"),
+    of_proxy("idle-timeout", Kind::Duration, "how long a client's connection may lie idle"),
     of_proxy("held-body-each", Kind::Size, "bytes read ahead of one held request's body"),
     of_proxy("held-body-all", Kind::Size, "bytes read ahead of all held requests' bodies"),
     of_service("max-hold", Kind::Duration, "no request waits longer for a handoff"),

@@ -46,6 +46,10 @@ pub struct Settings {
     pub debug: bool,
     /// How long requests in flight may take when the proxy stops.
     pub stop_timeout: Duration,
+    /// How long a request's head may take from its first byte to its last.
+    pub head_timeout: Duration,
+    /// How long a client's connection may lie idle; at least `head_timeout`.
+    pub idle_timeout: Duration,
     /// Bytes read ahead of one held request's body.
     pub held_body_each: usize,
     /// Bytes read ahead of all held requests' bodies.
@@ -143,6 +147,8 @@ impl Settings {
             access_log: reader.take("access-log", true)?,
             debug: reader.take("debug", false)?,
             stop_timeout: reader.take("stop-timeout", Duration::from_millis(9_500))?,
+            head_timeout: reader.take("head-timeout", Duration::from_secs(30))?,
+            idle_timeout: reader.take("idle-timeout", Duration::from_secs(75))?,
             held_body_each: reader.take("held-body-each", Size(64 << 10))?.0,
             held_body_all: reader.take("held-body-all", Size(64 << 20))?.0,
             service: ServiceSettings::read(reader, &ServiceSettings::default())?,
@@ -155,6 +161,12 @@ impl Settings {
     }
 
     fn fault(&self) -> Option<Fault> {
+        if self.head_timeout.is_zero() {
+            return Some(("head-timeout", "head-timeout", "must be above 0, else no request could come"));
+        }
+        if self.head_timeout > self.idle_timeout {
+            return Some(("head-timeout", "idle-timeout", "must not be above idle-timeout"));
+        }
         if self.held_body_each > self.held_body_all {
             return Some(("held-body-each", "held-body-all", "must not be above held-body-all"));
         }

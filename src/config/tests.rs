@@ -99,6 +99,8 @@ fn errors_name_line_and_column() {
         ("release-concurrency = 20\nmax-held = 10", "1:23: release-concurrency: must not be above max-held"),
         ("max-held = 10", "1:12: release-concurrency: must not be above max-held"),
         ("max-hold = \"10s\"\nhandoff-timeout = \"9s\"", "2:19: handoff-timeout: must not be below max-hold"),
+        ("head-timeout = \"0s\"", "1:16: head-timeout: must be above 0, else no request could come"),
+        ("head-timeout = \"80s\"", "1:16: head-timeout: must not be above idle-timeout"),
         ("held-body-each = \"1GiB\"", "1:18: held-body-each: must not be above held-body-all"),
         ("http-port = 70000", "1:13: listen tcp: address 70000: invalid port"),
         ("keeper = \"app:0\"", "1:10: keeper: expected host:port, not \"app:0\""),

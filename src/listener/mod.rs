@@ -1,6 +1,7 @@
 //! The clients' side: sockets that accept, and the watch over clients that wait.
 
 mod departure;
+mod stream;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 pub use departure::{Watch, has_left, unread, watch, watch_clients};
+pub use stream::{Served, Stage, Stream};
 
 const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);

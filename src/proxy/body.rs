@@ -10,6 +10,7 @@ use http::{HeaderValue, Response, Version};
 use http_body::{Frame, SizeHint};
 
 use super::record::Record;
+use crate::listener::Served;
 use crate::service::flight::{Answer, Broken};
 
 /// Where the bytes come from.
@@ -26,17 +27,23 @@ pub(super) enum Source {
 pub struct Body {
     source: Source,
     record: Record,
+    _served: Served,
 }
 
 /// Makes the response ready to be sent. `unread`: its connection serves no other request.
-pub(super) fn finish(mut response: Response<Source>, mut record: Record, unread: bool) -> Response<Body> {
+pub(super) fn finish(
+    mut response: Response<Source>,
+    mut record: Record,
+    unread: bool,
+    served: Served,
+) -> Response<Body> {
     // hyper panics on any version it cannot write.
     *response.version_mut() = Version::HTTP_11;
     if unread && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     record.answered(response.status(), response.headers().get(CONTENT_TYPE));
-    response.map(|source| Body { source, record })
+    response.map(|source| Body { source, record, _served: served })
 }
 
 impl http_body::Body for Body {

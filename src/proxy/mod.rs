@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Settings;
+use crate::listener::Stage;
 use crate::observe::Channel;
 use crate::router::{Local, Route, Router};
 use crate::service::Service;
@@ -44,6 +45,10 @@ pub struct Shared {
     pub flights: Flights,
     /// The HTTP port as configured, for the log.
     pub http_port: u16,
+    /// How long a request's head may take.
+    pub head_timeout: Duration,
+    /// How long a client's connection may lie idle.
+    pub idle_timeout: Duration,
     /// Bytes read ahead of one held request's body.
     pub held_body_each: usize,
     /// Bytes read ahead of all held requests' bodies.
@@ -65,6 +70,8 @@ impl Shared {
             router,
             flights,
             http_port: settings.http_port,
+            head_timeout: settings.head_timeout,
+            idle_timeout: settings.idle_timeout,
             held_body_each: settings.held_body_each,
             held_body_all: settings.held_body_all,
             held_body_now: Arc::default(),
@@ -93,14 +100,15 @@ pub struct Downstream {
     peer: SocketAddr,
     peer_ip: HeaderValue,
     socket: RawFd,
+    stage: Stage,
 }
 
 impl Downstream {
     /// A connection from `peer` over `socket`, which stays open for as long as its requests are handled.
     #[must_use]
-    pub fn new(worker: Arc<Worker>, peer: SocketAddr, socket: RawFd) -> Self {
+    pub fn new(worker: Arc<Worker>, peer: SocketAddr, socket: RawFd, stage: Stage) -> Self {
         let peer_ip = HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static(""));
-        Self { worker, peer, peer_ip, socket }
+        Self { worker, peer, peer_ip, socket, stage }
     }
 }
 
@@ -127,6 +135,7 @@ struct Passage<'a> {
 /// [`Gone`]: there is nobody to answer.
 pub async fn handle(client: &Downstream, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
     let arrival = Instant::now();
+    let served = client.stage.serve();
     let (mut head, body) = request.into_parts();
     head::stamp(&mut head.headers);
     let upload = Upload::new(body, &head.headers);
@@ -138,7 +147,7 @@ pub async fn handle(client: &Downstream, request: Request<Incoming>) -> Result<R
         Err(Failure::ClientLeft) => return Err(Gone),
         Err(failure) => failure::answer(&failure, &mut passage.record),
     };
-    Ok(body::finish(response, passage.record, passage.unread))
+    Ok(body::finish(response, passage.record, passage.unread, served))
 }
 
 async fn serve(passage: &mut Passage<'_>, mut head: Parts, mut upload: Upload) -> Result<Response<Source>, Failure> {

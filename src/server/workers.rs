@@ -15,14 +15,12 @@ use hyper_util::rt::TokioTimer;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use crate::listener;
+use crate::listener::{self, Stage, Stream};
 use crate::observe::Output;
 use crate::proxy::{Downstream, Shared, Worker};
 
 use connections::Connections;
 
-/// How long a client may take for a request's head, and lie idle between two: nginx's `keepalive_timeout`.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Bytes of a request's head; Go's limit.
 const MAX_HEAD: usize = (1 << 20) + 4096;
 /// Bytes of an answer read ahead of a slow client (handoff.md, Budgets), and room for the largest head.
@@ -127,7 +125,7 @@ async fn accept(socket: TcpListener, worker: Arc<Worker>, connections: Connectio
         Ok(socket) => socket,
         Err(error) => return tracing::error!(%error, "Error while accepting connections"),
     };
-    let server = server();
+    let server = server(worker.shared.idle_timeout);
     let mut stopping = worker.stopping.clone();
     loop {
         let accepted = tokio::select! {
@@ -137,7 +135,9 @@ async fn accept(socket: TcpListener, worker: Arc<Worker>, connections: Connectio
         };
         match accepted {
             Ok((stream, peer)) => {
-                let client = Downstream::new(worker.clone(), listener::canonical(peer), stream.as_raw_fd());
+                let (socket, stage) = (stream.as_raw_fd(), Stage::default());
+                let stream = Stream::new(stream, stage.clone(), worker.shared.head_timeout);
+                let client = Downstream::new(worker.clone(), listener::canonical(peer), socket, stage);
                 connections.serve(&server, stream, client);
             }
             Err(error) if is_lack(&error) => {
@@ -155,9 +155,10 @@ fn is_lack(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-fn server() -> http1::Builder {
+/// What hyper calls the time for a head begins with the end of the request before.
+fn server(idle_timeout: Duration) -> http1::Builder {
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    server.timer(TokioTimer::new()).header_read_timeout(idle_timeout);
     // One flat buffer: vectored, hyper would stop reading the app at 16 pieces of any size.
     server.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
     server

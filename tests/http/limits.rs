@@ -25,3 +25,37 @@ fn accepting_goes_on_once_there_are_descriptors_again() {
     assert_eq!(waiting.answer().status, 200);
     until("the end of all connections", || proxy.client().get("/").status == 200);
 }
+
+#[test]
+fn a_client_that_does_not_end_its_head_is_given_up_and_others_are_not() {
+    let proxy = Proxy::with(&[("LOCKGATE_HEAD_TIMEOUT", "200ms")]);
+    let app = App::start(|turn| {
+        turn.read_body();
+        turn.wait();
+        turn.ok("ok")
+    });
+    proxy.deploy("shop", &app, &[]);
+    let (mut idle, mut slow, mut waiting) = (proxy.client(), proxy.client(), proxy.client());
+    slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh");
+    waiting.ask("/");
+    app.wait_for(2);
+    let mut half = proxy.client();
+    half.send("GET / HTTP/1.1\r\nHost:");
+    assert_eq!(half.answer().status, 408);
+    assert!(half.is_at_end());
+    slow.send("i");
+    idle.ask("/");
+    (0..3).for_each(|_| app.release());
+    for mut client in [idle, slow, waiting] {
+        assert_eq!(client.answer().status, 200);
+    }
+}
+
+#[test]
+fn a_connection_that_lies_idle_is_closed() {
+    let proxy = Proxy::with(&[("LOCKGATE_HEAD_TIMEOUT", "100ms"), ("LOCKGATE_IDLE_TIMEOUT", "100ms")]);
+    let (mut fresh, mut used) = (proxy.client(), proxy.client());
+    assert_eq!(used.get("/").status, 404);
+    assert!(fresh.is_at_end());
+    assert!(used.is_at_end());
+}

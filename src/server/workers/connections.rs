@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use crate::listener::Stream;
 use crate::proxy::{self, Downstream};
 
 /// Those of one worker. A clone is the same.
@@ -37,7 +37,7 @@ struct Open {
 
 impl Connections {
     /// Serves a connection to its end, on a task of its own.
-    pub(super) fn serve(&self, server: &http1::Builder, stream: TcpStream, client: Downstream) {
+    pub(super) fn serve(&self, server: &http1::Builder, stream: Stream, client: Downstream) {
         let client = Arc::new(client);
         let service = service_fn(move |request: Request<Incoming>| {
             let client = client.clone();
