@@ -103,6 +103,20 @@ fn a_client_that_leaves_ends_the_apps_work() {
 }
 
 #[test]
+fn a_client_that_closes_its_sending_side_has_left() {
+    let (proxy, app) = shop(|turn| {
+        turn.wait();
+        turn.ok("late")
+    });
+    let mut client = proxy.client();
+    client.ask("/half-closed");
+    app.wait_for(1);
+    client.finish();
+    assert!(client.is_at_end());
+    assert_eq!(proxy.request_line("/half-closed")["status"], 499);
+}
+
+#[test]
 fn a_stopped_service_says_the_operators_words() {
     let (proxy, _app) = shop(polite);
     proxy.must(&["stop", "shop", "--message", "Gone <to> lunch"]);
