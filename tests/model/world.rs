@@ -185,6 +185,7 @@ pub(crate) struct Content {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Proxy {
     pub(crate) up: bool,
     /// The active revision.

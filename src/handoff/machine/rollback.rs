@@ -125,7 +125,7 @@ pub(super) fn step(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) ->
         }
         (Stage::MeetOld, event) => meeting_old(turn, rollback, event),
         (Stage::ReconnectOld, Event::Expired(Timer::Again)) => meet_old(turn, rollback),
-        (Stage::ReconnectOld, event) => waiting(turn, rollback, &event, "be reached"),
+        (Stage::ReconnectOld, event) => waiting(turn, rollback, &event, (Side::Old, "be reached")),
         (Stage::PrepareOld, event) => preparing_old(turn, rollback, event),
         (Stage::MeetNew(ticket), event) => meeting_new(turn, rollback, &ticket, event),
         (Stage::YieldNew, event) => yielding_new(turn, rollback, event),
@@ -133,7 +133,7 @@ pub(super) fn step(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) ->
         (Stage::Boot(leased), event) => booting(turn, rollback, leased, event),
         (Stage::Confirm(leased), event) => confirming(turn, rollback, leased, &event),
         (Stage::AdoptNew, Event::Probed(Side::New, Verdict::Good)) => turn.go_live(),
-        (Stage::AdoptNew, event) => waiting(turn, rollback, &event, "answer"),
+        (Stage::AdoptNew, event) => waiting(turn, rollback, &event, (Side::New, "have a healthy app")),
     }
 }
 
@@ -149,15 +149,18 @@ fn fail(turn: &mut Turn<'_>, rollback: Rollback, back: Reason) -> State {
     turn.unavailable(rollback.why, Some(back))
 }
 
+/// Who is waited for, and to do what.
+type Wanted = (Side, &'static str);
+
 /// What every stage has in common: who is lost, and the deadline.
-fn waiting(turn: &mut Turn<'_>, rollback: Rollback, event: &Event, what: &'static str) -> State {
+fn waiting(turn: &mut Turn<'_>, rollback: Rollback, event: &Event, (side, what): Wanted) -> State {
     match event {
         Event::Broken(Side::Old) => fail(turn, rollback, Reason::Lost(Side::Old)),
         Event::Said(Side::Old, Saying::Exited { code, lines }) => {
             fail(turn, rollback, Reason::Exited(Side::Old, last_words(*code, lines)))
         }
         Event::Expired(Timer::Deadline) => {
-            let back = rollback.back.clone().unwrap_or(Reason::Slow(Side::Old, what));
+            let back = rollback.back.clone().unwrap_or(Reason::Slow(side, what));
             fail(turn, rollback, back)
         }
         Event::Begin
@@ -207,7 +210,7 @@ fn meeting_old(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State {
             turn.act(Action::Say(Side::Old, Verb::Status {}));
             State::Rollback(rollback)
         }
-        event => waiting(turn, rollback, &event, "answer"),
+        event => waiting(turn, rollback, &event, (Side::Old, "answer")),
     }
 }
 
@@ -238,12 +241,13 @@ fn preparing_old(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) -> S
             helpless(turn, rollback, Stage::MeetOld)
         }
         Event::Broken(Side::Old) => helpless(turn, rollback, Stage::ReconnectOld),
-        event => waiting(turn, rollback, &event, "be prepared"),
+        event => waiting(turn, rollback, &event, (Side::Old, "be prepared")),
     }
 }
 
-fn old_prepared(turn: &mut Turn<'_>, rollback: Rollback, ticket: &str) -> State {
+fn old_prepared(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &str) -> State {
     turn.act(Action::StopProbe);
+    rollback.back = None;
     match rollback.new {
         Link::Up => yield_new(turn, rollback, ticket),
         Link::Down | Link::Absent => {
@@ -269,7 +273,7 @@ fn meeting_new(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &Word, event
             }
         }
         Event::Broken(Side::New) => take(turn, rollback),
-        event => waiting(turn, rollback, &event, "take the lease"),
+        event => waiting(turn, rollback, &event, (Side::New, "answer")),
     }
 }
 
@@ -284,8 +288,7 @@ fn yielding_new(turn: &mut Turn<'_>, rollback: Rollback, event: Event) -> State 
     match event {
         Event::Said(Side::New, Saying::Free { .. }) | Event::Broken(Side::New) => take(turn, rollback),
         Event::Said(Side::New, Saying::Refused { why }) => fail(turn, rollback, Reason::Refused(Side::New, why.into())),
-        Event::Expired(Timer::Deadline) => fail(turn, rollback, Reason::Slow(Side::New, "free the lease")),
-        event => waiting(turn, rollback, &event, "take the lease"),
+        event => waiting(turn, rollback, &event, (Side::New, "free the lease")),
     }
 }
 
@@ -310,8 +313,13 @@ fn taking(turn: &mut Turn<'_>, rollback: Rollback, leased: Option<Leased>, event
             None => State::Rollback(rollback),
         },
         Event::Said(Side::Old, Saying::Held { by }) => not_had(turn, rollback, Reason::Held(Side::Old, by.into())),
-        Event::Said(Side::Old, Saying::Refused { why }) => fail(turn, rollback, Reason::Refused(Side::Old, why.into())),
-        event => waiting(turn, rollback, &event, "take the lease"),
+        // It may have taken it by itself meanwhile: its status tells.
+        Event::Said(Side::Old, Saying::Refused { why }) => {
+            turn.act(Action::Say(Side::Old, Verb::Status {}));
+            let back = Some(Reason::Refused(Side::Old, why.into()));
+            at(Rollback { back, ..rollback }, Stage::MeetOld)
+        }
+        event => waiting(turn, rollback, &event, (Side::Old, "take the lease")),
     }
 }
 
@@ -339,14 +347,14 @@ fn booting(turn: &mut Turn<'_>, rollback: Rollback, leased: Leased, event: Event
             back(turn, &rollback);
             at(rollback, Stage::Confirm(leased))
         }
-        event => waiting(turn, rollback, &event, "have a healthy app"),
+        event => waiting(turn, rollback, &event, (Side::Old, "have a healthy app")),
     }
 }
 
 fn confirming(turn: &mut Turn<'_>, rollback: Rollback, leased: Leased, event: &Event) -> State {
     match event {
         Event::Said(Side::Old, Saying::Confirmed { epoch }) if *epoch == leased.epoch => restored(turn, rollback),
-        event => waiting(turn, rollback, event, "confirm its epoch"),
+        event => waiting(turn, rollback, event, (Side::Old, "confirm its epoch")),
     }
 }
 

@@ -224,3 +224,36 @@ fn an_old_keeper_that_cannot_be_prepared_is_asked_again_until_the_time_is_over()
     let Outcome::Unavailable { back: Some(back), .. } = led.outcome() else { panic!("{:?}", led.outcome()) };
     assert_eq!(back.to_string(), "the old app's keeper refused: no room");
 }
+
+#[test]
+fn an_old_keeper_that_refuses_to_take_what_it_took_by_itself_is_probed_and_active() {
+    let mut led = Led::until(Phase::Boot);
+    led.on(exited(Side::New)).on(ready(Side::Old)).on(free(Side::New));
+    assert!(led.says_take(Side::Old));
+    led.on(refused(Side::Old));
+    assert!(led.says(Side::Old, &Verb::Status {}));
+    led.on(greets(Side::Old, Role::Holder, true));
+    is_back(&mut led, "the new app exited: status 3, its last line: no such table");
+}
+
+#[test]
+fn a_rollback_that_takes_too_long_names_the_side_that_is_slow() {
+    let lost: fn() -> Led = || {
+        let mut led = Led::until(Phase::Boot);
+        led.on(Event::Broken(Side::New)).on(ready(Side::Old));
+        led
+    };
+    let confirmed = greets(Side::New, Role::Holder, true);
+    for (events, slow) in [
+        (vec![], "the new app's keeper did not answer in time"),
+        (vec![confirmed], "the new app's keeper did not have a healthy app in time"),
+        (vec![greets(Side::New, Role::Holder, false)], "the new app's keeper did not free the lease in time"),
+        (vec![Event::Broken(Side::New)], "the old app's keeper did not take the lease in time"),
+    ] {
+        let mut led = lost();
+        events.into_iter().for_each(|event| _ = led.on(event));
+        led.on(expired(Timer::Deadline));
+        let Outcome::Unavailable { back: Some(back), .. } = led.outcome() else { panic!("{:?}", led.outcome()) };
+        assert_eq!(back.to_string(), slow);
+    }
+}
