@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use crate::proxy::{Home, Proxy, Said, app};
+use crate::world::{Home, Proxy, Said, app};
 
 /// Status and body of one request, as bytes on the socket.
 fn ask(home: &Home, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
@@ -24,7 +24,7 @@ fn ask(home: &Home, method: &str, path: &str, body: &str) -> (u16, serde_json::V
 #[test]
 fn nobody_else_may_open_the_socket() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let mode = std::fs::metadata(home.socket()).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -36,7 +36,7 @@ fn somebody_else_is_refused_even_where_the_socket_is_open() {
         return;
     }
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     for path in [home.path(), &home.socket()] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).expect("changed");
     }
@@ -51,7 +51,7 @@ fn somebody_else_is_refused_even_where_the_socket_is_open() {
 #[test]
 fn unknown_fields_are_refused_by_name() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     for (path, body) in [
         ("/v1/services/s1/deploy", r#"{"target":["ab"],"colour":1}"#),
         ("/v1/pause", r#"{"all":true,"colour":1}"#),
@@ -67,7 +67,7 @@ fn unknown_fields_are_refused_by_name() {
 #[test]
 fn what_makes_no_sense_is_answered_with_its_status() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let long = format!("{{\"services\":[\"{}\"]}}", "x".repeat(2 << 20));
     for (method, path, body, expected, error) in [
         ("GET", "/v2", "", 404, "no such path: /v2"),
@@ -98,7 +98,7 @@ fn what_makes_no_sense_is_answered_with_its_status() {
 #[test]
 fn a_deploy_that_fails_at_once_has_a_status_of_its_own() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let (status, answer) = ask(&home, "POST", "/v1/services/s1/deploy", r#"{"target":["a:80"]}"#);
     assert_eq!((status, answer["error"].as_str()), (400, Some("a:80 :invalid host pattern")));
 }
@@ -106,7 +106,7 @@ fn a_deploy_that_fails_at_once_has_a_status_of_its_own() {
 #[test]
 fn a_deploy_that_asks_for_what_is_not_there_yet_is_warned() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let body = serde_json::json!({"target": [app], "error_pages": "/x"}).to_string();
     let mut stream = UnixStream::connect(home.socket()).expect("a daemon");
     let head = "POST /v1/services/s1/deploy HTTP/1.0\r\nhost: x\r\ncontent-length:";
@@ -120,7 +120,7 @@ fn a_deploy_that_asks_for_what_is_not_there_yet_is_warned() {
 #[test]
 fn a_deploy_goes_on_when_its_client_leaves() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let mut stream = UnixStream::connect(home.socket()).expect("a daemon");
     let body = format!("{{\"target\":[\"{app}\"]}}");
     let length = body.len();

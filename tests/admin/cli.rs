@@ -1,6 +1,6 @@
 //! The contract's cases of the command line (15.1), under the name that Kamal calls.
 
-use crate::proxy::{Home, Proxy, Said, app};
+use crate::world::{Home, Proxy, Said, app};
 
 #[test]
 fn without_arguments_help_names_the_commands() {
@@ -107,7 +107,7 @@ fn without_a_daemon_the_socket_is_named() {
 fn the_sockets_path_follows_the_environment() {
     let home = Home::new();
     let failed = |pairs: &[(&str, &str)]| {
-        let mut command = home.command(crate::proxy::KAMAL_PROXY);
+        let mut command = home.command(crate::world::KAMAL_PROXY);
         command.env_remove("KAMAL_PROXY_SOCKET").env_remove("TMPDIR").arg("list");
         command.envs(pairs.iter().copied());
         Said::from(command.output().expect("it starts")).err
@@ -146,7 +146,7 @@ fn every_command_makes_the_data_directory() {
 #[test]
 fn an_unknown_service_is_not_found() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     for args in [
         "pause nope",
         "stop nope",
@@ -166,7 +166,7 @@ fn an_unknown_service_is_not_found() {
 #[test]
 fn a_bad_target_is_refused_by_the_daemon() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     for target in ["a:80", "http://x:80", "[::1]:80", "foo/bar", "_", "/", "ab:0", "ab:99999"] {
         home.kamal(&["deploy", "s1", "--target", target]).fails(&format!("{target} :invalid host pattern"));
     }
@@ -175,7 +175,7 @@ fn a_bad_target_is_refused_by_the_daemon() {
 #[test]
 fn a_command_warns_where_its_result_could_not_be_saved() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let state = home.path().join(".config/kamal-proxy/kamal-proxy.state");
     let in_the_way = state.with_extension("state.new");
     std::fs::create_dir(&in_the_way).expect("made");
@@ -191,7 +191,7 @@ fn a_command_warns_where_its_result_could_not_be_saved() {
 #[test]
 fn an_empty_list_is_its_header() {
     let home = Home::new();
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let said = home.kamal(&["list"]);
     let header = ["Service", "Host", "Path", "Target", "State", "TLS"].map(|cell| format!("\x1b[3;94m{cell}\x1b[0m  "));
     assert_eq!(said, Said { code: 0, out: header.concat() + "\n", err: String::new() });
@@ -201,7 +201,7 @@ fn an_empty_list_is_its_header() {
 #[test]
 fn services_are_listed_as_the_contract_shows_them() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     home.kamal(&["deploy", "s2", "--target", &app]).succeeds();
     let hosts = ["--host", "a.test,b.test", "--host", "c.test", "--path-prefix", "/api/", "--path-prefix=x"];
     home.kamal(&[&["deploy", "s1", "--target", &app][..], &hosts].concat()).succeeds();
@@ -221,7 +221,7 @@ fn services_are_listed_as_the_contract_shows_them() {
 #[test]
 fn services_may_have_any_name() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     for name in ["", "a b/c\"é", "..", "%41"] {
         home.kamal(&["deploy", name, "--target", &app]).succeeds();
         let listed: serde_json::Value = serde_json::from_str(&home.kamal(&["list", "--json"]).out).expect("JSON");
@@ -237,7 +237,7 @@ fn services_may_have_any_name() {
 #[test]
 fn flags_may_stand_anywhere_and_aliases_work() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let target = format!("--target={app}");
     home.kamal(&["deploy", "s1", &target, "--force=true", "--tls=false", "--drain-timeout=1h2m3.5s"]).succeeds();
     home.kamal(&["deploy", "--target", &app, "--", "s1"]).succeeds();
@@ -247,7 +247,7 @@ fn flags_may_stand_anywhere_and_aliases_work() {
 #[test]
 fn several_services_are_commanded_at_once() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     for (name, host) in [("s1", "a.test"), ("s2", "b.test"), ("s3", "c.test")] {
         home.lockgate(&["deploy", name, "--target", &app, "--host", host]).succeeds();
     }
@@ -267,7 +267,7 @@ fn several_services_are_commanded_at_once() {
 #[test]
 fn options_without_effect_yet_are_said_in_one_line() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let said = home.kamal(&["deploy", "s1", "--target", &app, "--read-target", "ab", "--error-pages", "/x"]);
     assert_eq!(said.err, "Warning: no effect yet: --error-pages, --read-target\n");
     assert_eq!(said.code, 0);
@@ -278,7 +278,7 @@ fn options_without_effect_yet_are_said_in_one_line() {
 #[test]
 fn phases_are_shown_only_if_asked_where_nobody_looks() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let quiet = home.lockgate(&["deploy", "s1", "--target", &app]);
     assert_eq!((quiet.code, quiet.err.as_str()), (0, ""));
     let plain = home.lockgate(&["deploy", "s1", "--target", &app, "--progress=plain"]);
@@ -288,7 +288,7 @@ fn phases_are_shown_only_if_asked_where_nobody_looks() {
 #[test]
 fn what_happened_is_shown() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     home.lockgate(&["deploy", "s1", "--target", &app]).succeeds();
     home.lockgate(&["deploy", "s1", "--target", &app]).succeeds();
     let records: Vec<serde_json::Value> =
@@ -307,9 +307,9 @@ fn a_services_section_decides_unless_the_flag_does() {
     let (home, app) = (Home::new(), app());
     let file = home.path().join("lockgate.toml");
     std::fs::write(&file, "[service.'s*']\nhandoff = \"drain\"\n").expect("written");
-    let mut command = home.command(crate::proxy::LOCKGATE);
+    let mut command = home.command(crate::world::LOCKGATE);
     command.args(["run", "--http-port=0", "--config"]).arg(&file);
-    let _proxy = Proxy::spawn(command);
+    let _proxy = Proxy::spawn(&home, command);
     let kind = |flags: &[&str]| {
         home.lockgate(&[&["deploy", "s1", "--target", &app][..], flags].concat()).succeeds();
         let records: Vec<serde_json::Value> =

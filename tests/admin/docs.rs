@@ -2,14 +2,14 @@
 
 use std::process::{Command, Stdio};
 
-use crate::proxy::{Home, Proxy, Said, app};
+use crate::world::{Home, Proxy, Said, app};
 
 const DOCS: &str = include_str!("../../docs/admin-api.md");
 
 #[test]
 fn every_line_of_the_docs_works_in_their_order() {
     let (home, app) = (Home::new(), app());
-    let _proxy = Proxy::start(&home);
+    let _proxy = Proxy::at(&home);
     let blocks: Vec<&str> = DOCS.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 10, "found {}", blocks.len());
     for block in blocks {

@@ -5,7 +5,6 @@
 mod api;
 mod cli;
 mod docs;
-mod proxy;
 mod run;
 mod stopping;
 mod unit;

@@ -5,12 +5,12 @@ use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
 
-use crate::proxy::{Home, KAMAL_PROXY, LOCKGATE, Proxy, Said};
+use crate::world::{Home, KAMAL_PROXY, LOCKGATE, Proxy, Said};
 
 #[test]
 fn a_port_that_is_taken_fails_before_the_first_ones_socket_is_touched() {
     let home = Home::new();
-    let first = Proxy::start(&home);
+    let first = Proxy::at(&home);
     let port = first.port.to_string();
     let second = home.kamal(&["run", "--http-port", &port]);
     let error = format!("Error: listen tcp :{port}: bind: address already in use");
@@ -22,7 +22,7 @@ fn a_port_that_is_taken_fails_before_the_first_ones_socket_is_touched() {
 #[test]
 fn a_second_proxy_on_the_same_data_does_not_start_and_names_the_first() {
     let home = Home::new();
-    let first = Proxy::start(&home);
+    let first = Proxy::at(&home);
     let mut second = home.command(KAMAL_PROXY);
     second.args(["run", "--http-port", "0"]).env("KAMAL_PROXY_SOCKET", home.path().join("other.sock"));
     let (data, pid) = (home.path().join(".config/kamal-proxy"), first.pid());
@@ -34,7 +34,7 @@ fn a_second_proxy_on_the_same_data_does_not_start_and_names_the_first() {
 #[test]
 fn a_second_proxy_on_the_same_socket_does_not_start_and_names_the_first() {
     let home = Home::new();
-    let first = Proxy::start(&home);
+    let first = Proxy::at(&home);
     let mut second = home.command(KAMAL_PROXY);
     second.args(["run", "--http-port", "0"]).env("HOME", home.path().join("other"));
     let (socket, pid) = (home.socket(), first.pid());
@@ -56,7 +56,7 @@ fn the_port_comes_from_the_environment_as_the_contract_says() {
     let port = |pairs: &[(&str, &str)]| {
         let mut command = home.command(KAMAL_PROXY);
         command.arg("run").envs(pairs.iter().copied());
-        Proxy::spawn(command).port.to_string()
+        Proxy::spawn(&home, command).port.to_string()
     };
     let (x, y) = (free(), free());
     assert_eq!(port(&[("HTTP_PORT", &x)]), x);
@@ -92,11 +92,11 @@ fn the_settings_that_ship_are_valid() {
 fn a_terminated_proxy_unlinks_its_socket_and_exits_well() {
     for signal in [Signal::TERM, Signal::INT] {
         let home = Home::new();
-        let proxy = Proxy::start(&home);
+        let mut proxy = Proxy::at(&home);
         assert!(home.socket().exists());
         proxy.signal(signal);
         proxy.line("Server stopped");
-        assert_eq!(proxy.exit_code(), 0);
+        assert_eq!(proxy.wait(), 0);
         assert!(!home.socket().exists());
     }
 }
@@ -104,10 +104,10 @@ fn a_terminated_proxy_unlinks_its_socket_and_exits_well() {
 #[test]
 fn a_socket_left_behind_is_replaced() {
     let home = Home::new();
-    let mut proxy = Proxy::start(&home);
+    let mut proxy = Proxy::at(&home);
     proxy.kill();
     assert!(home.socket().exists());
-    let _next = Proxy::start(&home);
+    let _next = Proxy::at(&home);
     assert_eq!(home.kamal(&["list", "--json"]).out, "[]\n");
 }
 
@@ -118,7 +118,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     let socket = UnixDatagram::bind(&path).expect("bound");
     let mut command = home.command(LOCKGATE);
     command.args(["run", "--http-port=0"]).env("NOTIFY_SOCKET", &path);
-    let proxy = Proxy::spawn(command);
+    let mut proxy = Proxy::spawn(&home, command);
     let heard = || {
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).expect("a message");
@@ -127,7 +127,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     assert_eq!(heard(), "READY=1");
     proxy.signal(Signal::TERM);
     assert_eq!(heard(), "STOPPING=1");
-    assert_eq!(proxy.exit_code(), 0);
+    assert_eq!(proxy.wait(), 0);
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn debug_lines_appear_if_asked_for() {
     let home = Home::new();
     let mut command = home.command(KAMAL_PROXY);
     command.args(["run", "--http-port=0"]).env("DEBUG", "true");
-    let proxy = Proxy::spawn(command);
-    assert!(proxy.before.iter().any(|line| line["level"] == "DEBUG"), "{:?}", proxy.before);
-    let quiet = Proxy::start(&Home::new());
-    assert!(quiet.before.iter().all(|line| line["level"] != "DEBUG"), "{:?}", quiet.before);
+    let proxy = Proxy::spawn(&home, command);
+    assert!(proxy.log().iter().any(|line| line["level"] == "DEBUG"), "{:?}", proxy.log());
+    let quiet = Proxy::at(&Home::new());
+    assert!(quiet.log().iter().all(|line| line["level"] != "DEBUG"), "{:?}", quiet.log());
 }

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::proxy::{Home, Proxy, app};
 use crate::world::app::polite;
 use crate::world::{App, Then, shop, until};
+use crate::world::{Home, Proxy, app};
 
 /// The first line of what a command says on stderr, and its exit code.
 fn ending(command: std::process::Child) -> (String, Option<i32>) {
@@ -64,15 +64,15 @@ fn a_command_whose_drain_outlasts_the_proxy_ends_with_it() {
 #[test]
 fn services_come_back_with_their_state() {
     let (home, app) = (Home::new(), app());
-    let first = Proxy::start(&home);
+    let mut first = Proxy::at(&home);
     home.lockgate(&["deploy", "on", "--target", &app, "--host", "on.test"]).succeeds();
     home.lockgate(&["deploy", "off", "--target", &app, "--host", "off.test"]).succeeds();
     home.lockgate(&["stop", "off", "--message", "Back at noon"]).succeeds();
     let listed = home.kamal(&["list"]);
     first.signal(Signal::TERM);
-    assert_eq!(first.exit_code(), 0);
-    let second = Proxy::start(&home);
-    assert!(second.before.iter().any(|line| line["msg"] == "Restored saved state"), "{:?}", second.before);
+    assert_eq!(first.wait(), 0);
+    let second = Proxy::at(&home);
+    assert!(second.log().iter().any(|line| line["msg"] == "Restored saved state"), "{:?}", second.log());
     assert_eq!(home.kamal(&["list"]), listed);
     let get = |host: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", second.port)).expect("it listens");

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::proxy::{LOCKGATE, Said};
+use crate::world::{LOCKGATE, Said};
 
 const UNIT: &str = include_str!("../../systemd/lockgate.service");
 

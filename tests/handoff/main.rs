@@ -11,9 +11,8 @@ mod load;
 mod mount;
 mod operator;
 mod orphans;
-#[path = "../admin/proxy.rs"]
-#[allow(dead_code, reason = "shared with the tests of the admin API, which use more of it")]
-mod proxy;
+#[path = "../world/mod.rs"]
+mod processes;
 mod shop;
 mod volume;
 mod world;

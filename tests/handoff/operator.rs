@@ -98,13 +98,13 @@ fn a_pause_outlasts_the_handoff_that_it_fell_into() {
 
 #[test]
 fn a_proxy_told_to_stop_answers_who_is_held_and_gives_up_what_has_not_yielded() {
-    let Draining { world, live: _live, next, deploy, slow, held } = Draining::start();
+    let Draining { mut world, live: _live, next, deploy, slow, held } = Draining::start();
     world.proxy.signal(Signal::TERM);
     assert_eq!(held.join().unwrap(), 503);
     assert_eq!(slow.join().unwrap(), 201);
     let (code, said) = deploy.end();
     assert_eq!(code, 1, "{said}");
-    assert_eq!(world.proxy.exit_code(), 0);
+    assert_eq!(world.proxy.wait(), 0);
     assert!(next.app().is_empty());
 }
 

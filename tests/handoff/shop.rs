@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::proxy::LOCKGATE;
+use crate::processes::LOCKGATE;
 use crate::world::{World, until};
 
 /// A version that was not started yet.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::mount::Mount;
-use crate::proxy::{Home, LOCKGATE, Proxy, Said};
+use crate::processes::{Home, LOCKGATE, Proxy, Said};
 use crate::shop::Shop;
 
 /// How long anything may take before a test gives up.
@@ -35,7 +35,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let home = Home::new();
-        Self { proxy: Proxy::start(&home), home, volume: None }
+        Self { proxy: Proxy::at(&home), home, volume: None }
     }
 
     /// A world whose service `shop` has its first version, kept and deployed.
@@ -72,7 +72,7 @@ impl World {
     /// The proxy dies without a word, and another starts in its place.
     pub(crate) fn crash(&mut self) {
         self.proxy.kill();
-        self.proxy = Proxy::start(&self.home);
+        self.proxy = Proxy::at(&self.home);
     }
 
     /// As [`World::crash`], with one more variable for the new one.
@@ -80,7 +80,7 @@ impl World {
         self.proxy.kill();
         let mut command = self.home.command(LOCKGATE);
         command.args(["run", "--http-port", "0"]).env(name, value);
-        self.proxy = Proxy::spawn(command);
+        self.proxy = Proxy::spawn(&self.home, command);
     }
 
     /// What the proxy has saved.

@@ -101,6 +101,14 @@ pub fn polite(turn: &mut Turn) -> Then {
     turn.ok("ok")
 }
 
+/// The address of an app that says `ok` to everything, as long as the test's process lives.
+pub fn app() -> String {
+    let app = App::start(polite);
+    let target = app.target();
+    std::mem::forget(app);
+    target
+}
+
 impl App {
     pub fn start(script: impl Fn(&mut Turn) -> Then + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

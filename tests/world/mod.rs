@@ -3,12 +3,14 @@
 
 pub mod app;
 pub mod client;
+pub mod home;
 pub mod proxy;
 
 use std::time::{Duration, Instant};
 
-pub use app::{App, Seen, Then, Turn};
+pub use app::{App, Seen, Then, Turn, app};
 pub use client::Client;
+pub use home::{Home, KAMAL_PROXY, LOCKGATE, Said};
 pub use proxy::Proxy;
 
 /// Nothing that a test waits for takes longer.

@@ -1,26 +1,24 @@
 //! A proxy: a real process with a home, a socket and a port of its own.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
-use super::{App, Client, until};
-
-const LOCKGATE: &str = env!("CARGO_BIN_EXE_lockgate");
+use super::{App, Client, Home, LOCKGATE, until};
 
 /// A proxy that runs. Killed when it is dropped.
 pub struct Proxy {
     child: Child,
-    home: tempfile::TempDir,
+    home: Home,
     log: Arc<Mutex<Vec<Value>>>,
     pub port: u16,
 }
 
 impl Proxy {
-    /// With two workers.
+    /// In a home of its own, with two workers.
     pub fn start() -> Self {
         Self::with(&[])
     }
@@ -32,11 +30,23 @@ impl Proxy {
 
     /// Started by a shell that does this first, such as `ulimit -n 64`.
     pub fn under(first: &str, environment: &[(&str, &str)]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let mut command = command(&home, "/bin/sh");
+        let home = Home::new();
+        let mut command = home.command("/bin/sh");
         command.args(["-c", &format!("{first} && exec {LOCKGATE} run --http-port 0")]).env("LOCKGATE_WORKERS", "2");
-        command.envs(environment.iter().copied()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.envs(environment.iter().copied());
+        Self::spawn(&home, command)
+    }
+
+    /// In this home.
+    pub fn at(home: &Home) -> Self {
+        let mut command = home.command(LOCKGATE);
+        command.args(["run", "--http-port", "0"]);
+        Self::spawn(home, command)
+    }
+
+    /// Any command line of `run`, once it has said `Server started`.
+    pub fn spawn(home: &Home, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, keep) = (BufReader::new(child.stdout.take().unwrap()).lines(), log.clone());
         std::thread::spawn(move || {
@@ -44,29 +54,24 @@ impl Proxy {
                 keep.lock().unwrap().push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
             }
         });
-        let mut proxy = Self { child, home, log, port: 0 };
-        let started = proxy.wait_for_line(|line| line["msg"] == "Server started");
+        let mut proxy = Self { child, home: home.clone(), log, port: 0 };
+        let started = proxy.line("Server started");
         proxy.port = u16::try_from(started["http"].as_u64().unwrap()).unwrap();
         proxy
     }
 
-    /// Runs a command to its end.
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        command(&self.home, LOCKGATE).args(arguments).output().unwrap()
-    }
-
     /// Starts a command.
     pub fn begin(&self, arguments: &[&str]) -> Child {
-        command(&self.home, LOCKGATE).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        let mut command = self.home.command(LOCKGATE);
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a command that must succeed; what it printed.
     #[track_caller]
     pub fn must(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {error}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let said = self.home.lockgate(arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        said.out
     }
 
     /// Deploys an app as a service.
@@ -115,6 +120,12 @@ impl Proxy {
         found.unwrap()
     }
 
+    /// Waits for a line with this message.
+    #[track_caller]
+    pub fn line(&self, message: &str) -> Value {
+        self.wait_for_line(|line| line["msg"] == message)
+    }
+
     /// Waits for the line of the request for a path.
     #[track_caller]
     pub fn request_line(&self, path: &str) -> Value {
@@ -123,6 +134,10 @@ impl Proxy {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("it lives");
     }
 
     /// Asks it to stop.
@@ -144,11 +159,13 @@ impl Proxy {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    /// Ends it without a word.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it lives");
+        self.wait();
     }
 
-    /// Waits for its end.
+    /// Waits for its end; its exit code.
     pub fn wait(&mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
@@ -159,12 +176,4 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Nothing of the machine's own settings leaks in.
-fn command(home: &tempfile::TempDir, program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("HOME", home.path()).env("TMPDIR", home.path()).stdin(Stdio::null());
-    command.env("LOCKGATE_ADMIN_SOCKET", home.path().join("admin.sock"));
-    command
 }
