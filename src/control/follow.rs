@@ -10,7 +10,7 @@ use super::deploy::keeper_token;
 use super::entry::Entry;
 use super::{Control, FOLLOW};
 use crate::gate;
-use crate::handoff::budget;
+use crate::handoff::budget::{self, Measured};
 use crate::handoff::conversation::ask;
 use crate::handoff::driver::{Job, Party, Sides, Watcher};
 use crate::handoff::follow::{Decision, Seen, decide};
@@ -105,8 +105,8 @@ impl Control {
             }
         };
         let (Some(sides), epoch) = (sides, epoch.map(|status| status.epoch)) else { return false };
-        let mut job = self.follow_job(entry, aim, sides);
-        job.plan.limits.measured = self.measured(&entry.service.name).await;
+        let measured = self.measured(&entry.service.name).await;
+        let mut job = self.follow_job(entry, aim, sides, measured);
         job.sides.token = keeper_token(self.settings.for_service(&entry.service.name)).ok().flatten();
         let mut watcher = Following { control: self, entry };
         let report = self.lead(&mut job, &mut watcher, entry).await;
@@ -120,7 +120,7 @@ impl Control {
         true
     }
 
-    fn follow_job(&self, entry: &Entry, aim: Aim, sides: Sides) -> Job {
+    fn follow_job(&self, entry: &Entry, aim: Aim, sides: Sides, measured: Measured) -> Job {
         let name = &entry.service.name;
         let settings = self.settings.for_service(name);
         let old_revision = entry.service.gate.revision().is_some();
@@ -141,7 +141,7 @@ impl Control {
                 drain_timeout: Duration::ZERO,
                 handoff_timeout: settings.handoff_timeout,
                 unhealthy_after: settings.unhealthy_after,
-                measured: budget::Measured::default(),
+                measured,
             },
         };
         let (service, flights) = (Arc::clone(&entry.service), self.flights.clone());

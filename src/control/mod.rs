@@ -6,9 +6,11 @@ mod deploy;
 mod entry;
 mod follow;
 mod history;
+mod job;
 mod operate;
 mod restore;
 mod turns;
+mod watch;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
