@@ -16,7 +16,7 @@ use super::request::{DeployRequest, PauseRequest, ResumeRequest, StopRequest};
 use super::socket::Peer;
 use crate::config::Settings;
 use crate::control::{Control, Failure, FailureKind, Outcome};
-use crate::spec::{Selection, unescape_name};
+use crate::spec::unescape_name;
 
 /// The longest body that is read.
 const MAX_BODY: usize = 1 << 20;
@@ -84,8 +84,7 @@ impl Api {
     }
 
     fn status(&self, name: &str) -> Result<Response<Body>, Failure> {
-        let status = self.control.status(&Selection::Named(vec![service(name)?]))?;
-        Ok(json(StatusCode::OK, &status.first()))
+        Ok(json(StatusCode::OK, &self.control.status(&service(name)?)?))
     }
 
     async fn deploy(&self, name: String, request: Asked, peer: Peer) -> Result<Response<Body>, Failure> {
@@ -101,13 +100,7 @@ impl Api {
     }
 
     async fn all_handoffs(&self, query: Option<&str>) -> Result<Response<Body>, Failure> {
-        let limit = limit(query)?;
-        let mut handoffs = Vec::new();
-        for status in self.control.list() {
-            handoffs.extend(self.control.handoffs(&status.service, limit).await?);
-        }
-        handoffs.sort_by_key(|record| std::cmp::Reverse(record.began_ms));
-        handoffs.truncate(limit);
+        let handoffs = self.control.all_handoffs(limit(query)?).await?;
         Ok(json(StatusCode::OK, &Handoffs { handoffs }))
     }
 }

@@ -21,7 +21,9 @@ pub(super) async fn services() -> Result<Vec<ServiceStatus>, Failed> {
 }
 
 pub(super) fn list(parsed: Parsed) -> Result<(), Failed> {
-    let services = block_on(services())?;
+    let mut services = block_on(services())?;
+    // Those whose first deploy is under way are no services yet.
+    services.retain(|service| !service.targets.is_empty());
     if parsed.bool("json") == Some(true) {
         print(&json(&services)?);
     } else {

@@ -39,16 +39,22 @@ impl Control {
             return Err(busy.hint("--on-busy=wait waits for its turn"));
         };
         self.refuse_if_stopping()?;
-        let _claim = self.claim(&deploy)?;
+        let claim = self.claim(&deploy)?;
         let measured = self.measured(&deploy.service).await;
 
-        let entry = self.entry(&deploy.service).unwrap_or_else(|| Entry::new(first_service(&deploy, &settings)));
-        entry.service.gate.set_limits(gate_limits(&settings, &deploy));
+        let entry = match self.entry(&deploy.service) {
+            Some(entry) => entry,
+            None => claim.come(Entry::new(first_service(&deploy, &settings))),
+        };
+        let before = entry.set_limits(gate_limits(&settings, &deploy));
         let mut job = self.deploy_job(&deploy, &settings, &entry, measured);
         job.sides.token = token;
         let mut watcher = Deploying::new(&self, &deploy, &entry, progress);
         let mut report = self.lead(&mut job, &mut watcher, &entry).await;
         report.record.warnings.extend(watcher.unsaved);
+        if job.sides.active != Some(Side::New) {
+            entry.set_limits(before);
+        }
         let registered = self.entry(&deploy.service).is_some();
         let answer = answer(&deploy, &entry, &job, report, registered);
         if answer.is_ok() {

@@ -32,12 +32,19 @@ pub(super) struct Now {
     pub(super) known: Vec<KnownKeeper>,
     /// It is in charge no more.
     pub(super) removed: bool,
+    /// The proxy stops: nobody is held any more.
+    turned_away: bool,
     /// A follower is at work.
     pub(super) followed: bool,
-    /// The handoff that runs is a deploy's.
-    deploying: bool,
-    /// The way to the handoff that runs.
-    signals: Option<UnboundedSender<Event>>,
+    /// The handoff that runs.
+    running: Option<Running>,
+}
+
+struct Running {
+    /// It is a deploy's, not a follower's.
+    deploys: bool,
+    /// The way to it.
+    signals: UnboundedSender<Event>,
 }
 
 impl Entry {
@@ -50,25 +57,22 @@ impl Entry {
     }
 
     /// The receiving end for the handoff that begins now.
-    pub(super) fn listen(&self, deploying: bool) -> UnboundedReceiver<Event> {
-        let (sender, signals) = unbounded_channel();
-        let mut now = self.now();
-        now.deploying = deploying;
-        now.signals = Some(sender);
-        signals
+    pub(super) fn listen(&self, deploys: bool) -> UnboundedReceiver<Event> {
+        let (signals, receiver) = unbounded_channel();
+        self.now().running = Some(Running { deploys, signals });
+        receiver
     }
 
     /// Tells the handoff that runs, if one does.
     pub(super) fn signal(&self, event: Event) -> bool {
-        self.now().signals.as_ref().is_some_and(|signals| signals.send(event).is_ok())
+        self.now().running.as_ref().is_some_and(|running| running.signals.send(event).is_ok())
     }
 
     /// What the end of a handoff teaches.
     pub(super) fn learn(&self, job: &Job, report: &Report) {
         let mut now = self.now();
         now.phase = None;
-        now.deploying = false;
-        now.signals = None;
+        now.running = None;
         now.known.clone_from(&job.sides.known);
         if let Some(side) = job.sides.active {
             let party = job.sides.party(side);
@@ -81,16 +85,23 @@ impl Entry {
     /// The proxy stops: what is held is answered 503 with Retry-After, and so is what would be held from now on.
     pub(super) fn turn_away(&self) {
         let gate = &self.service.gate;
+        self.now().turned_away = true;
         // In this order: nobody takes a place between the two.
         gate.set_limits(Limits { max_held: 0, ..Limits::default() });
         gate.turn_away();
+    }
+
+    /// New bounds for who is held, unless all are turned away. Gives back those before.
+    pub(super) fn set_limits(&self, limits: Limits) -> Limits {
+        let now = self.now();
+        if now.turned_away { limits } else { self.service.gate.set_limits(limits) }
     }
 
     /// Ends what a follower is doing, unless it has changed something already. Says whether one is at work.
     pub(super) fn stop_following(&self) -> bool {
         let follows = {
             let now = self.now();
-            now.followed && !now.deploying
+            now.followed && !now.running.as_ref().is_some_and(|running| running.deploys)
         };
         if follows {
             self.signal(Event::Abort);

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use super::Control;
 use super::words::Failure;
 use crate::handoff::budget::Measured;
-use crate::journal::Record;
+use crate::journal::{Journal, Record};
 
 /// How far back the journal is asked how long things take.
 const RECENT: usize = 20;
@@ -20,8 +20,24 @@ impl Control {
     /// # Errors
     /// [`Failure`] where the journal cannot be read.
     pub async fn handoffs(&self, service: &str, limit: usize) -> Result<Vec<Record>, Failure> {
-        let (journal, service) = (self.journal.clone(), service.to_owned());
-        let read = spawn_blocking(move || journal.newest(&service, limit)).await;
+        let service = service.to_owned();
+        self.read(move |journal| journal.newest(&service, limit)).await
+    }
+
+    /// The newest records of all services, newest first; also of those that were removed or never came to be.
+    ///
+    /// # Errors
+    /// [`Failure`] where the journal cannot be read.
+    pub async fn all_handoffs(&self, limit: usize) -> Result<Vec<Record>, Failure> {
+        self.read(move |journal| journal.newest_of_all(limit)).await
+    }
+
+    async fn read<F>(&self, read: F) -> Result<Vec<Record>, Failure>
+    where
+        F: FnOnce(&Journal) -> io::Result<Vec<Record>> + Send + 'static,
+    {
+        let journal = self.journal.clone();
+        let read = spawn_blocking(move || read(&journal)).await;
         let records = read.unwrap_or_else(|error| Err(io::Error::other(error)));
         records.map_err(|error| Failure::internal(format!("reading the journal: {error}")))
     }

@@ -46,8 +46,8 @@ pub struct Control {
     book: Book,
     turns: Turns,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
-    /// Places that deploys under way will want.
-    claims: Mutex<HashMap<String, Places>>,
+    /// What deploys under way will want.
+    claims: Mutex<HashMap<String, Claimed>>,
     tasks: Mutex<JoinSet<()>>,
     stopping: tokio::sync::watch::Sender<bool>,
 }
@@ -93,7 +93,7 @@ impl Control {
     /// # Errors
     /// [`Failure`] where the service is unknown or no handoff of it runs.
     pub async fn abort(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
-        let entry = self.entry(&service).ok_or_else(Failure::not_found)?;
+        let entry = self.entry(&service).or_else(|| self.coming(&service)).ok_or_else(Failure::not_found)?;
         let phase = entry.now().phase;
         let error = match phase {
             None => "no handoff of this service is under way".to_owned(),
@@ -106,27 +106,25 @@ impl Control {
         Err(Failure::new(FailureKind::Conflict, error))
     }
 
-    /// All services by name.
+    /// All services by name, those too whose first deploy is under way: these have no targets yet.
     #[must_use]
     pub fn list(&self) -> Vec<ServiceStatus> {
-        let entries: Vec<_> = self.entries().values().cloned().collect();
-        entries.iter().map(|entry| entry.status()).collect()
+        self.all().values().map(|entry| entry.status()).collect()
     }
 
-    /// These services.
+    /// One of them.
     ///
     /// # Errors
-    /// [`Failure`] where a name is unknown.
-    pub fn status(&self, services: &Selection) -> Result<Vec<ServiceStatus>, Failure> {
-        Ok(self.select(services)?.iter().map(|entry| entry.status()).collect())
+    /// [`Failure`] where the name is unknown.
+    pub fn status(&self, service: &str) -> Result<ServiceStatus, Failure> {
+        Ok(self.all().get(service).ok_or_else(Failure::not_found)?.status())
     }
 
     /// SIGTERM: what is held is answered 503 with Retry-After, handoffs before `yield` are given up, those past it driven
     /// on. Returns when no handoff runs any more, or `until` has come.
     pub async fn shutdown(self: &Arc<Self>, until: Instant) {
         self.stopping.send_replace(true);
-        let entries: Vec<_> = self.entries().values().cloned().collect();
-        for entry in &entries {
+        for entry in self.all().values() {
             // In this order: who is held is answered before a handoff that gives up would let it go.
             entry.turn_away();
             entry.signal(Event::Shutdown);
@@ -175,6 +173,25 @@ impl Control {
         self.entries().get(service).cloned()
     }
 
+    /// A service whose first deploy is under way: not in charge before its flip.
+    fn coming(&self, service: &str) -> Option<Arc<Entry>> {
+        self.claims().get(service)?.coming.clone()
+    }
+
+    /// All services in charge, and those that are coming.
+    fn all(&self) -> BTreeMap<String, Arc<Entry>> {
+        let claims = self.claims();
+        let coming = claims.iter().filter_map(|(name, claimed)| Some((name.clone(), claimed.coming.clone()?)));
+        let mut all: BTreeMap<_, _> = coming.collect();
+        drop(claims);
+        all.extend(self.entries().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))));
+        all
+    }
+
+    fn claims(&self) -> MutexGuard<'_, HashMap<String, Claimed>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,25 +217,42 @@ impl Control {
             tracing::error!(service = other, "Host settings conflict with another service");
             Failure::new(FailureKind::Conflict, "host settings conflict with another service")
         };
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = self.claims();
         self.router.check(name, &places).map_err(|error| conflict(&error.with))?;
-        if let Some((other, _)) = claims.iter().find(|(other, theirs)| *other != name && places.meet(theirs)) {
+        if let Some((other, _)) = claims.iter().find(|(other, theirs)| *other != name && places.meet(&theirs.places)) {
             return Err(conflict(other));
         }
-        claims.insert(name.clone(), places);
+        claims.insert(name.clone(), Claimed { places, coming: None });
         Ok(Claim { control: Arc::clone(self), service: name.clone() })
     }
 }
 
-/// The places of a deploy under way.
+/// What a deploy under way will want.
+struct Claimed {
+    places: Places,
+    /// A service that is not in charge yet.
+    coming: Option<Arc<Entry>>,
+}
+
+/// The claim of a deploy under way.
 struct Claim {
     control: Arc<Control>,
     service: String,
 }
 
+impl Claim {
+    /// A service comes to be by this deploy.
+    fn come(&self, entry: Arc<Entry>) -> Arc<Entry> {
+        if let Some(claimed) = self.control.claims().get_mut(&self.service) {
+            claimed.coming = Some(Arc::clone(&entry));
+        }
+        entry
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.control.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.service);
+        self.control.claims().remove(&self.service);
     }
 }
 

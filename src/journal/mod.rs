@@ -143,15 +143,41 @@ impl Journal {
     /// # Errors
     /// What the system says; a service without a journal has no records.
     pub fn newest(&self, service: &str, limit: usize) -> io::Result<Vec<Record>> {
-        let bytes = match fs::read(self.path(service)) {
-            Ok(bytes) => bytes,
+        newest_in(&self.path(service), limit)
+    }
+
+    /// The newest `limit` records of all services that there ever were, newest first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn newest_of_all(&self, limit: usize) -> io::Result<Vec<Record>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let lines = bytes.rsplit(|byte| *byte == b'\n');
-        let records = lines.filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(records.take(limit.min(KEPT)).collect())
+        let mut records = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "jsonl") {
+                records.extend(newest_in(&path, limit)?);
+            }
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.began_ms));
+        records.truncate(limit);
+        Ok(records)
     }
+}
+
+fn newest_in(path: &Path, limit: usize) -> io::Result<Vec<Record>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let lines = bytes.rsplit(|byte| *byte == b'\n');
+    let records = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    Ok(records.take(limit.min(KEPT)).collect())
 }
 
 fn rewrite(path: &Path, before: &[u8], line: &[u8]) -> io::Result<()> {

@@ -9,6 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use world::{App, Fault, Keeper, Lease, World, deploy, until};
 
 use crate::control::FailureKind;
+use crate::gate::Limits;
 use crate::spec::{Deploy, OnBusy, Pause, Selection, Stop, Target};
 
 fn deploy_of(keeper: &Keeper) -> Deploy {
@@ -35,6 +36,38 @@ async fn a_first_deploy_waits_for_health_and_saves_the_service() {
     assert!(!world.state_file().contains("lockgate"));
     let record = world.control.handoffs("shop", 1).await.unwrap().remove(0);
     assert_eq!((record.kind.as_str(), record.outcome.as_str()), ("overlap", "done"));
+}
+
+#[tokio::test]
+async fn a_first_deploy_is_shown_can_be_aborted_and_is_remembered() {
+    let (world, dead) = (World::new(), App::new(200).await);
+    let deploying = world.begin(deploy(&dead.address));
+    until("it is shown", || world.control.status("shop").is_ok_and(|status| status.phase.is_some())).await;
+    assert!(world.status().targets.is_empty());
+    world.control.abort("shop".into()).await.unwrap();
+    let failure = deploying.await.unwrap().unwrap_err();
+    assert_eq!((failure.error.as_str(), failure.kind), ("aborted", FailureKind::Conflict));
+    assert!(world.control.list().is_empty() && world.control.abort("shop".into()).await.is_err());
+    assert_eq!(world.control.all_handoffs(5).await.unwrap()[0].reason, "aborted");
+}
+
+#[tokio::test]
+async fn a_first_deploy_is_given_up_when_the_proxy_stops() {
+    let (world, dead) = (World::new(), App::new(200).await);
+    let deploying = world.begin(deploy(&dead.address));
+    until("it has begun", || world.control.status("shop").is_ok_and(|status| status.phase.is_some())).await;
+    world.control.shutdown(Instant::now() + Duration::from_secs(10)).await;
+    assert_eq!(deploying.await.unwrap().unwrap_err().error, "the proxy is shutting down");
+}
+
+#[tokio::test]
+async fn a_deploy_that_was_given_up_leaves_the_hold_as_long_as_it_was() {
+    let (world, app, dead) = (World::new(), App::running(200).await, App::new(200).await);
+    world.deploy(Deploy { max_hold: Some(Duration::from_secs(9)), ..deploy(&app.address) }).await.unwrap();
+    let short = Deploy { max_hold: Some(Duration::from_secs(1)), ..deploy(&dead.address) };
+    world.deploy(Deploy { deploy_timeout: Duration::from_millis(50), ..short }).await.unwrap_err();
+    let entry = world.control.entry("shop").unwrap();
+    assert_eq!(entry.set_limits(Limits::default()).max_hold, Duration::from_secs(9));
 }
 
 #[tokio::test]

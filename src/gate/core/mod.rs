@@ -143,12 +143,13 @@ impl<R> Gate<R> {
         });
     }
 
-    /// New bounds. Who waits already is judged by the new times.
-    pub fn set_limits(&self, limits: Limits) {
+    /// New bounds; gives back those before. Who waits already is judged by the new times.
+    pub fn set_limits(&self, limits: Limits) -> Limits {
         self.change(|state| {
-            state.limits = limits;
+            let before = std::mem::replace(&mut state.limits, limits);
             state.judge();
-        });
+            before
+        })
     }
 
     /// Takes a place in the queue; the answer is there at once if nobody need wait.
