@@ -15,6 +15,7 @@ mod openers;
 mod record;
 mod restore;
 mod start;
+mod syncs;
 mod volume;
 
 use std::collections::BTreeMap;
