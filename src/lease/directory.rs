@@ -1,12 +1,16 @@
 //! The lease directory and its two locks.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, Reading, Record, Slots};
 use super::{Error, Ticket, ticket};
+
+/// The files that it has from the first, and how each is prepared.
+const FILES: [(&str, fn(&File) -> io::Result<()>); 3] =
+    [("lease", record::preallocate), ("live", |_| Ok(())), ("ticket", ticket::preallocate)];
 
 /// A lease directory that exists, with its lock files, owned like the directory of the database.
 #[derive(Debug)]
@@ -46,17 +50,15 @@ impl Directory {
     /// [`Error::Io`], naming the file.
     pub fn open(path: &Path, like: &Path) -> Result<Self, Error> {
         let model = std::fs::metadata(like).map_err(Error::io("look at the database's directory", like))?;
-        if let Err(error) = std::fs::create_dir(path) {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return Err(Error::io("make the lease directory", path)(error));
-            }
-        } else {
-            dress(path, &model, model.mode() & 0o7777).map_err(Error::io("give away", path))?;
+        let mut made = make_directory(path, &model)?;
+        for (name, prepare) in FILES {
+            made |= make(&path.join(name), &model, prepare)?;
         }
-        for (name, prepare) in [("lease", record::preallocate as fn(&File) -> io::Result<()>), ("live", |_| Ok(()))] {
-            make(&path.join(name), &model, prepare)?;
+        if made {
+            // A record in a directory that a power cut takes back would remember nothing.
+            sync(path)?;
+            path.parent().map_or(Ok(()), sync)?;
         }
-        make(&path.join("ticket"), &model, ticket::preallocate)?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -237,29 +239,40 @@ pub(super) fn open_lock(path: &Path, write: bool) -> Result<File, Error> {
         .map_err(Error::io("open", path))
 }
 
-/// Makes a file of the lease directory if it is missing, prepared and synced.
-fn make(path: &Path, model: &std::fs::Metadata, prepare: fn(&File) -> io::Result<()>) -> Result<(), Error> {
-    let options = || {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
-        options
-    };
-    match options().create_new(true).open(path) {
+/// Whether it had to be made.
+fn make_directory(path: &Path, model: &Metadata) -> Result<bool, Error> {
+    match std::fs::create_dir(path) {
+        Ok(()) => dress(path, model, model.mode() & 0o7777).map_err(Error::io("give away", path)).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io("make the lease directory", path)(error)),
+    }
+}
+
+/// Makes a file of the lease directory if it is missing, prepared and synced; whether it had to be made.
+fn make(path: &Path, model: &Metadata, prepare: fn(&File) -> io::Result<()>) -> Result<bool, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
+    let (file, made) = match options.clone().create_new(true).open(path) {
         Ok(file) => {
             dress(path, model, model.mode() & 0o666).map_err(Error::io("give away", path))?;
-            prepare(&file).map_err(Error::io("write", path))
+            (file, true)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let file = options().open(path).map_err(Error::io("open", path))?;
-            prepare(&file).map_err(Error::io("write", path))
+            (options.open(path).map_err(Error::io("open", path))?, false)
         }
-        Err(error) => Err(Error::io("make", path)(error)),
-    }
+        Err(error) => return Err(Error::io("make", path)(error)),
+    };
+    prepare(&file).map_err(Error::io("write", path))?;
+    Ok(made)
+}
+
+fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("sync", directory))
 }
 
 /// Gives a file owner, group and mode of its model. Who may not give files away owns what the model's owner owns, or
 /// shares it by its mode.
-fn dress(path: &Path, model: &std::fs::Metadata, mode: u32) -> io::Result<()> {
+fn dress(path: &Path, model: &Metadata, mode: u32) -> io::Result<()> {
     let own = std::fs::symlink_metadata(path)?;
     if (own.uid(), own.gid()) != (model.uid(), model.gid()) {
         match std::os::unix::fs::lchown(path, Some(model.uid()), Some(model.gid())) {
@@ -294,6 +307,14 @@ mod tests {
         drop(lease);
         assert!(directory.look().unwrap().free);
         assert!(directory.lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn who_only_looks_takes_nothing_from_others_that_look() {
+        let (_home, directory) = directory();
+        let other = open_lock(&directory.path().join("lease"), false).unwrap();
+        assert!(shared(&other).unwrap());
+        assert!(directory.look().unwrap().free);
     }
 
     #[test]

@@ -84,6 +84,15 @@ impl Said {
 }
 
 #[test]
+fn a_lease_directory_is_synced_with_its_parent_before_its_first_record() {
+    let (home, calls) = (Home::new(), Calls::new());
+    let mut keeper = calls.of(home.keeper()).start();
+    keeper.app_says("up 1");
+    let said = calls.said(&home.lease());
+    said.has_in_order(&["sync ./lease", "sync .", "sync ..", "write ./lease", "sync ./lease", "start"]);
+}
+
+#[test]
 fn a_snapshot_is_synced_before_its_epoch_and_that_before_the_app_starts() {
     let (home, calls) = (Home::new(), Calls::new());
     let Pair { old: _old, mut new, mut from, mut to } = Pair::of(home.keeper(), calls.of(home.keeper()));
