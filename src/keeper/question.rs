@@ -92,7 +92,7 @@ impl Question {
         }
         match lease::ask(file)? {
             Answer::Granted(lease) => leases.push(lease),
-            Answer::Open => return Err(io::Error::other(format!("{} is open elsewhere", file.display()))),
+            Answer::Open => return Err(io::Error::other(who_has(&[file.to_owned()]))),
             Answer::Missing | Answer::Impossible(_) => {}
         }
         Ok(())

@@ -75,8 +75,8 @@ impl Store {
 }
 
 impl Restore<'_> {
-    /// Puts the set back. `guard` is shown each file before it is put in place; `record` writes that nothing is
-    /// unconfirmed any more; `after` is told each step, and whatever it fails with ends the restore there. Gives back
+    /// Puts the set back. `guard` is shown each file that will be in place, before any is moved: what it refuses leaves
+    /// everything as it was; `record` writes that nothing is unconfirmed any more; `after` is told each step, and whatever it fails with ends the restore there. Gives back
     /// how many files the set has.
     ///
     /// # Errors
@@ -89,13 +89,13 @@ impl Restore<'_> {
         after: &mut dyn FnMut(Step) -> io::Result<()>,
     ) -> Result<usize, Error> {
         let told = |step| Error::io("go on after", Path::new(step));
-        self.mark()?;
-        after(Step::Marked).map_err(told("marking"))?;
-        self.move_aside(databases, after)?;
         for (entry, place) in &self.entries {
             let kept = self.kept(entry);
             guard(if kept.exists() { &kept } else { place }).map_err(Error::io("guard", place))?;
         }
+        self.mark()?;
+        after(Step::Marked).map_err(told("marking"))?;
+        self.move_aside(databases, after)?;
         for (entry, place) in &self.entries {
             self.put(entry, place)?;
             after(Step::Placed).map_err(told("placing"))?;

@@ -126,3 +126,21 @@ fn a_yield_that_is_repeated_while_the_app_stops_is_told_too() {
     }
     until("standing by", || old.status().role == Role::Standby);
 }
+
+#[test]
+fn an_heir_that_is_not_found_is_said_and_keeps_the_next_app_away() {
+    let home = Home::new();
+    // The app drops the lock, and somebody who is no child of the keeper has it.
+    let app = "exec 900>&-; echo up $LOCKGATE_EPOCH; exec sleep 1000";
+    let holder = home.keeper().command(["bash", "-c", app]);
+    let Pair { mut old, new: _new, mut from, mut to } = Pair::of(holder, home.keeper());
+    let heir = std::fs::File::open(home.lease().join("live")).unwrap();
+    until("the app to have dropped it", || heir.try_lock().is_ok());
+    let ticket = to.prepare();
+    from.hand_over(&ticket);
+    old.says("WARNING: somebody still holds the lock that the app inherited");
+    assert!(to.take_in_vain().contains("the app before is still alive"));
+    drop(heir);
+    to.prepare();
+    assert!(matches!(to.take().0, Saying::Leased { epoch: 2, .. }));
+}

@@ -21,6 +21,7 @@ mod volume;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lockgate::lease::{Directory, Reading, Record};
 use sha2::{Digest, Sha256};
 use world::{Keeper, KeeperBuilder, Talk};
 
@@ -64,6 +65,15 @@ impl Home {
     #[track_caller]
     fn pair(&self) -> Pair {
         Pair::of(self.keeper(), self.keeper())
+    }
+
+    /// What the volume remembers.
+    #[track_caller]
+    fn record(&self) -> Record {
+        match Directory::open(&self.lease(), self.path()).unwrap().look().unwrap().reading {
+            Reading::Good(record) => *record,
+            other => panic!("no record: {other:?}"),
+        }
     }
 
     fn sql(&self, text: &str) {

@@ -121,6 +121,27 @@ fn a_spoiled_snapshot_is_not_put_back_until_a_person_decides() {
 }
 
 #[test]
+fn a_snapshot_that_somebody_has_open_is_put_back_once_it_is_closed() {
+    let home = Home::new();
+    let before = home.bytes();
+    let Pair { old: _old, new: _new, mut from, mut to } = home.pair();
+    hand_over(&mut from, &mut to);
+    home.sql("INSERT INTO orders VALUES (2)");
+    let after = home.bytes();
+    let copying = File::open(home.lease().join("snapshots/2/00-shop.sqlite3")).unwrap();
+    let ticket = from.prepare();
+    to.hand_over(&ticket);
+    let held = from.take_in_vain();
+    assert!(held.contains("00-shop.sqlite3 is open in") && held.contains("Nothing was changed"), "{held}");
+    assert_eq!(home.bytes(), after);
+    assert!(!home.lease().join("restore").exists());
+    drop(copying);
+    from.prepare();
+    assert!(matches!(from.take().0, Saying::Leased { epoch: 3, restored: Some(2), .. }));
+    assert_eq!(home.bytes(), before);
+}
+
+#[test]
 fn a_manifest_that_names_a_foreign_file_puts_nothing_there() {
     let home = Home::new();
     let Pair { old: _old, new: _new, mut from, mut to } = home.pair();

@@ -171,8 +171,9 @@ fn told_to_stop_it_stops_its_app_marks_the_record_and_exits_0() {
     keeper.signal(libc::SIGTERM);
     keeper.app_says("bye");
     assert_eq!(keeper.ends(), 0);
-    let record = std::fs::read(home.lease().join("lease")).unwrap();
-    assert!(String::from_utf8_lossy(&record).contains("\"left\":true"));
+    assert!(home.record().left);
+    home.keeper().start().app_says("up 2");
+    assert!(!home.record().left, "a new epoch");
 }
 
 #[test]
