@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use super::record::{self, Reading, Record, Slots};
 use super::{Error, Ticket, ticket};
 
+/// Makes sure that a file has its place on the disk.
+type Prepare = fn(&File) -> io::Result<()>;
+
 /// The files that it has from the first, and how each is prepared.
-const FILES: [(&str, fn(&File) -> io::Result<()>); 3] =
+const FILES: [(&str, Prepare); 3] =
     [("lease", record::preallocate), ("live", |_| Ok(())), ("ticket", ticket::preallocate)];
 
 /// A lease directory that exists, with its lock files, owned like the directory of the database.
@@ -249,7 +252,7 @@ fn make_directory(path: &Path, model: &Metadata) -> Result<bool, Error> {
 }
 
 /// Makes a file of the lease directory if it is missing, prepared and synced; whether it had to be made.
-fn make(path: &Path, model: &Metadata, prepare: fn(&File) -> io::Result<()>) -> Result<bool, Error> {
+fn make(path: &Path, model: &Metadata, prepare: Prepare) -> Result<bool, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
     let (file, made) = match options.clone().create_new(true).open(path) {
