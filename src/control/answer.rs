@@ -1,7 +1,7 @@
 //! What the end of a handoff means to whoever asked for the deploy.
 
 use super::entry::Entry;
-use super::words::{Failure, FailureKind, Outcome};
+use super::words::{Failure, FailureKind, Outcome, were_cut};
 use crate::gate::Operator;
 use crate::handoff::driver::{Job, Report};
 use crate::handoff::machine::{self, Reason, Side};
@@ -16,17 +16,14 @@ pub(super) fn answer(
     registered: bool,
 ) -> Result<Outcome, Failure> {
     let mut warnings = report.record.warnings;
-    match report.record.cut {
-        0 => {}
-        1 => warnings.push("1 request was cut when the time to drain was over".into()),
-        cut => warnings.push(format!("{cut} requests were cut when the time to drain was over")),
+    if report.record.cut > 0 {
+        warnings.push(format!("{} when the time to drain was over", were_cut(report.record.cut)));
     }
-    let removed = entry.now().removed;
-    if removed || report.outcome != machine::Outcome::Done {
-        let mut failure = match removed {
-            true => removed_meanwhile(job, &report.outcome),
-            false => failure(deploy, job, &report.outcome, registered),
-        };
+    let failed = match entry.now().removed {
+        true => Some(removed_meanwhile(job, &report.outcome)),
+        false => failure(deploy, job, &report.outcome, registered),
+    };
+    if let Some(mut failure) = failed {
         failure.hints.extend(warnings);
         return Err(failure);
     }
@@ -61,9 +58,10 @@ fn removed_meanwhile(job: &Job, outcome: &machine::Outcome) -> Failure {
     }
 }
 
-fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome, registered: bool) -> Failure {
+/// None where it was done.
+fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome, registered: bool) -> Option<Failure> {
     let (reason, now) = match outcome {
-        machine::Outcome::Done => return Failure::internal("a deploy that was done is no failure"),
+        machine::Outcome::Done => return None,
         machine::Outcome::GivenUp(reason) if job.plan.old_revision => {
             (reason, "nothing was changed, the old app serves on")
         }
@@ -81,17 +79,25 @@ fn failure(deploy: &Deploy, job: &Job, outcome: &machine::Outcome, registered: b
     if let machine::Outcome::Unavailable { back: Some(back), .. } = outcome {
         failure = failure.hint(format!("the old app could not be brought back: {back}"));
     }
-    if let (Reason::Lost(side) | Reason::Slow(side, _), party) = (reason, &job.sides)
-        && let (Some(keeper), Some(why)) = (&party.party(*side).keeper, &party.party(*side).lost)
+    failure.hints.extend(about_keepers(job, reason));
+    Some(failure.hint(now))
+}
+
+/// What is known of a keeper that was lost, slow or not found.
+fn about_keepers(job: &Job, reason: &Reason) -> Vec<String> {
+    let mut hints = Vec::new();
+    if let Reason::Lost(side) | Reason::Slow(side, _) = reason
+        && let party = job.sides.party(*side)
+        && let (Some(keeper), Some(why)) = (&party.keeper, &party.lost)
     {
-        failure = failure.hint(format!("its keeper at {keeper}: {why}"));
+        hints.push(format!("its keeper at {keeper}: {why}"));
     }
-    let unfound = job.sides.new.id.is_none() && matches!(reason, Reason::NotHealthy(_) | Reason::Unfit(_));
-    if let (true, Some(keeper)) = (unfound, &job.sides.new.keeper) {
-        let why = job.sides.new.lost.as_deref().unwrap_or("no answer");
-        failure = failure.hint(format!("no keeper was found at {keeper} ({why}): is the app meant to run under one?"));
+    let new = &job.sides.new;
+    if let (None, Some(keeper), Reason::NotHealthy(_) | Reason::Unfit(_)) = (&new.id, &new.keeper, reason) {
+        let why = new.lost.as_deref().unwrap_or("no answer");
+        hints.push(format!("no keeper was found at {keeper} ({why}): is the app meant to run under one?"));
     }
-    failure.hint(now)
+    hints
 }
 
 /// The contract's line where it has one.

@@ -8,12 +8,12 @@ use tokio::time::timeout;
 
 use super::Control;
 use super::entry::Entry;
-use super::words::{Failure, Outcome};
+use super::words::{Failure, Outcome, were_cut};
 use crate::gate::{self, Drain};
 use crate::handoff::machine::Event;
 use crate::service::Revision;
 use crate::service::flight::{Flights, Rule, Scope};
-use crate::spec::{Pause, Selection, Stop};
+use crate::spec::{Pause, Selection, Stop, format_duration};
 use crate::state::{PauseState, nanos};
 
 impl Control {
@@ -108,15 +108,12 @@ impl Control {
         }
         for (service, cut) in draining.join_all().await {
             if cut > 0 {
-                outcome.warnings.push(format!("{service}: {cut} requests were cut after {}", said(drain_timeout)));
+                let after = format_duration(drain_timeout);
+                outcome.warnings.push(format!("{service}: {} after {after}", were_cut(cut as u64)));
             }
         }
         Ok(outcome)
     }
-}
-
-fn said(duration: Duration) -> String {
-    crate::spec::format_duration(duration)
 }
 
 /// Waits for the drain; tunnels are cut at once, the rest at the time-out. Says how many of the rest.

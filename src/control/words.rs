@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a success hides, one `Warning:` line each, and how many requests were cut.
+/// What a success hides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// One sentence each: overlapped, n cut, stays stopped.
+    /// One sentence and `Warning:` line each: overlapped, n cut, stays stopped.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -92,6 +92,11 @@ pub struct ServiceStatus {
 
 /// How long a caller lets a command take beyond its own time-outs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For people: `1 request was cut`.
+pub(super) fn were_cut(count: u64) -> String {
+    if count == 1 { "1 request was cut".into() } else { format!("{count} requests were cut") }
+}
 
 impl Failure {
     /// A failure of one line.
