@@ -25,8 +25,7 @@ struct Handoffs {
 }
 
 pub(super) fn handoffs(parsed: Parsed) -> Result<(), Failed> {
-    let limit = usize::try_from(parsed.int("limit").unwrap_or(DEFAULT_LIMIT)).unwrap_or(0);
-    let records = block_on(fetch(&parsed.names, limit))?;
+    let records = block_on(fetch(&parsed.names, limit(&parsed)?))?;
     if parsed.bool("json") == Some(true) {
         print(&json(&records)?);
         return Ok(());
@@ -36,6 +35,12 @@ pub(super) fn handoffs(parsed: Parsed) -> Result<(), Failed> {
     let phases = parsed.bool("phases") == Some(true);
     records.iter().for_each(|record| print(&details(record, phases)));
     Ok(())
+}
+
+fn limit(parsed: &Parsed) -> Result<usize, Failed> {
+    let limit = parsed.int("limit").unwrap_or(DEFAULT_LIMIT);
+    let wrong = |_| format!("invalid argument \"{limit}\" for \"--limit\" flag: expected 0 or more");
+    Ok(usize::try_from(limit).map_err(wrong)?)
 }
 
 /// Of the services named, or of all.

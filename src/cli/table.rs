@@ -21,7 +21,10 @@ pub(super) fn millis(ms: f64) -> String {
         ms if ms < 10.0 => format!("{ms:.1}ms"),
         ms if ms < 1_000.0 => format!("{ms:.0}ms"),
         ms if ms < 60_000.0 => format!("{:.2}s", ms / 1_000.0),
-        _ => format!("{:.0}m{:02.0}s", (ms / 60_000.0).floor(), ms % 60_000.0 / 1_000.0),
+        _ => {
+            let seconds = (ms / 1_000.0).round();
+            format!("{:.0}m{:02.0}s", (seconds / 60.0).floor(), seconds % 60.0)
+        }
     }
 }
 
@@ -43,6 +46,6 @@ mod tests {
     #[test]
     fn times_are_short() {
         assert_eq!([millis(7.04), millis(250.4), millis(1_250.0)], ["7.0ms", "250ms", "1.25s"]);
-        assert_eq!(millis(61_000.0), "1m01s");
+        assert_eq!([millis(61_000.0), millis(119_900.0)], ["1m01s", "2m00s"]);
     }
 }

@@ -34,6 +34,7 @@ fn names_are_counted_after_flags_are_parsed() {
         (&["pause"], "accepts 1 arg(s), received 0"),
         (&["pause", "a", "--all"], "either name services or give --all, not both"),
         (&["check", "a", "b"], "accepts at most 1 arg(s), received 2"),
+        (&["handoffs", "--limit=-1"], "invalid argument \"-1\" for \"--limit\" flag: expected 0 or more"),
         (&["rollout", "set", "s1"], "at least one of the flags in the group [percent list] is required"),
         (&["rollout", "deploy", "s1"], "required flag(s) \"target\" not set"),
         (&["rollout", "stop"], "accepts 1 arg(s), received 0"),

@@ -1,6 +1,9 @@
 //! Flags as kamal-proxy parses them (contract 1.1): long flags only, anywhere among the arguments, errors in the words
 //! of Go's pflag and strconv.
 
+mod csv;
+mod int;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -185,7 +188,7 @@ impl Parsed {
         let name = flag.name;
         let given = match flag.kind {
             Kind::Bool => Given::Bool(read_bool(name, text)?),
-            Kind::Int => Given::Int(parse_int(text).map_err(|why| invalid(name, text, &why))?),
+            Kind::Int => Given::Int(int::parse(text).map_err(|why| invalid(name, text, &why))?),
             Kind::Duration => {
                 let nanos = go_duration(text).map_err(|why| invalid(name, text, &why.to_string()))?;
                 Given::Duration(nanos, text.to_owned())
@@ -193,7 +196,7 @@ impl Parsed {
             Kind::Text => Given::Text(text.to_owned()),
             Kind::Strings => {
                 let mut values = self.strings(name).to_vec();
-                values.extend(parse_csv(text).map_err(|why| invalid(name, text, &why))?);
+                values.extend(csv::parse(text).map_err(|why| invalid(name, text, &why))?);
                 Given::Strings(values)
             }
         };
@@ -211,111 +214,8 @@ fn invalid(name: &str, text: &str, why: &str) -> String {
     format!("invalid argument {text:?} for \"--{name}\" flag: {why}")
 }
 
-/// Go's `strconv.ParseInt(text, 0, 64)`.
-fn parse_int(text: &str) -> Result<i64, String> {
-    let syntax = || format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
-    let (negative, unsigned) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let lower = unsigned.to_ascii_lowercase();
-    let (radix, digits) = match lower.get(..2) {
-        Some("0x") => (16, lower.get(2..)),
-        Some("0o") => (8, lower.get(2..)),
-        Some("0b") => (2, lower.get(2..)),
-        Some(two) if two.starts_with('0') => (8, lower.get(1..)),
-        _ => (10, Some(lower.as_str())),
-    };
-    let digits = digits.ok_or_else(syntax)?;
-    let with_prefix = lower.len() != digits.len();
-    if !underscores_fit(digits, with_prefix) {
-        return Err(syntax());
-    }
-    let digits: String = digits.chars().filter(|c| *c != '_').collect();
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return Err(syntax());
-    }
-    let range = || format!("strconv.ParseInt: parsing {text:?}: value out of range");
-    let magnitude = i128::from_str_radix(&digits, radix).map_err(|_| range())?;
-    i64::try_from(if negative { -magnitude } else { magnitude }).map_err(|_| range())
-}
-
-/// Go allows `_` only between digits, or between a prefix and a digit, and only where a base is implied by the text.
-fn underscores_fit(digits: &str, with_prefix: bool) -> bool {
-    let lone_begin = digits.starts_with('_') && !with_prefix;
-    !(lone_begin || digits.ends_with('_') || digits.contains("__"))
-}
-
-/// One CSV record as Go's `encoding/csv` reads it; an empty text is no element.
-fn parse_csv(text: &str) -> Result<Vec<String>, String> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let error = |at: usize, why: &str| format!("parse error on line 1, column {}: {why}", at + 1);
-    let quoting = "extraneous or missing \" in quoted-field";
-    let mut fields = Vec::new();
-    let mut at = 0;
-    loop {
-        let rest = text.get(at..).unwrap_or_default();
-        let (field, used) = match rest.strip_prefix('"') {
-            None => bare_field(rest).map_err(|quote| error(at + quote, "bare \" in non-quoted-field"))?,
-            Some(quoted) => match quoted_field(quoted) {
-                Quoted::Field(field, used) => (field, used + 1),
-                Quoted::Extraneous(quote) => return Err(error(at + 1 + quote, quoting)),
-                Quoted::Open => return Err(error(text.len(), quoting)),
-            },
-        };
-        fields.push(field);
-        at += used;
-        if text.as_bytes().get(at) != Some(&b',') {
-            return Ok(fields);
-        }
-        at += 1;
-    }
-}
-
-/// The field up to the next comma or line's end; the place of a quote that must not stand there.
-fn bare_field(rest: &str) -> Result<(String, usize), usize> {
-    let line = rest.lines().next().unwrap_or_default();
-    let field = line.split(',').next().unwrap_or_default();
-    match field.find('"') {
-        Some(quote) => Err(quote),
-        None => Ok((field.to_owned(), field.len())),
-    }
-}
-
-enum Quoted {
-    /// The field, and the bytes it used.
-    Field(String, usize),
-    /// A quote inside, here.
-    Extraneous(usize),
-    /// No closing quote.
-    Open,
-}
-
-fn quoted_field(rest: &str) -> Quoted {
-    let mut field = String::new();
-    let mut at = 0;
-    loop {
-        let tail = rest.get(at..).unwrap_or_default();
-        let Some(quote) = tail.find('"') else { return Quoted::Open };
-        field.push_str(tail.get(..quote).unwrap_or_default());
-        at += quote + 1;
-        match rest.as_bytes().get(at) {
-            Some(b'"') => {
-                field.push('"');
-                at += 1;
-            }
-            None | Some(b',' | b'\r' | b'\n') => return Quoted::Field(field, at),
-            Some(_) => return Quoted::Extraneous(at - 1),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::strategy::Strategy as _;
-
     use super::*;
 
     fn flags() -> Vec<Flag> {
@@ -367,27 +267,6 @@ mod tests {
              non-quoted-field"
         );
         assert!(list(&["--target", "\"a"]).unwrap_err().ends_with("extraneous or missing \" in quoted-field"));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_list_can_be_given_as_one_record(
-            fields in proptest::collection::vec("[a-c\",é\n ]{0,4}", 1..5)
-                .prop_filter("nothing at all is no element", |fields| *fields != [""]),
-        ) {
-            let quoted: Vec<String> = fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
-            proptest::prop_assert_eq!(parse_csv(&quoted.join(",")), Ok(fields));
-        }
-
-        #[test]
-        fn no_text_makes_the_parsers_fall(text in ".{0,12}") {
-            let _ = (parse_csv(&text), parse_int(&text));
-        }
-
-        #[test]
-        fn every_number_is_read_back(number: i64) {
-            proptest::prop_assert_eq!(parse_int(&number.to_string()), Ok(number));
-        }
     }
 
     #[test]
