@@ -11,6 +11,7 @@ use super::job::{first_service, gate_limits};
 use super::watch::Deploying;
 use super::words::{Failure, FailureKind, Outcome, Progress};
 use crate::config::ServiceSettings;
+use crate::handoff::machine::Side;
 use crate::router::Places;
 use crate::spec::{Deploy, OnBusy};
 
