@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 pub use departure::{Watch, has_left, unread, watch, watch_clients};
-pub use stream::{Served, Stage, Stream};
+pub use stream::{Served, Stream, Talk};
 
 const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(15);

@@ -1,10 +1,11 @@
-//! A client's connection, which gives up a client that does not come to the end of a request's head.
+//! A client's connection, which gives up a client that does not come to the end of a request's head, and by which the
+//! client can be told something before the answer. hyper does neither.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,44 +14,103 @@ use tokio::time::{Sleep, sleep};
 
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
+/// Bytes that wait to be said aside.
+const MOST_ASIDE: usize = 64 << 10;
+
 /// Nothing of a request is there.
 const RESTS: u8 = 0;
 /// A part of its head is.
 const ASKS: u8 = 1;
-/// It is served.
+/// It waits for its answer.
 const SERVED: u8 = 2;
+/// It has the head of its answer.
+const ANSWERED: u8 = 3;
 
-/// What a connection is about. A clone is the same.
+/// One request of a connection after the other, and what is said to the client beside the answers. A clone is the same.
 #[derive(Clone, Default)]
-pub struct Stage(Arc<AtomicU8>);
+pub struct Talk(Arc<Inner>);
 
-impl Stage {
+#[derive(Default)]
+struct Inner {
+    stage: AtomicU8,
+    /// How many requests have been served.
+    number: AtomicU32,
+    has_aside: AtomicBool,
+    aside: Mutex<Aside>,
+}
+
+#[derive(Default)]
+struct Aside {
+    bytes: Vec<u8>,
+    connection: Option<Waker>,
+}
+
+impl Talk {
     /// A request's head has come to its end.
     #[must_use]
     pub fn serve(&self) -> Served {
-        self.0.store(SERVED, Ordering::Relaxed);
+        self.0.number.fetch_add(1, Ordering::Relaxed);
+        self.enter(SERVED);
         Served(self.clone())
     }
 
+    /// The number of the request that is served, for [`Talk::say`].
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.0.number.load(Ordering::Relaxed)
+    }
+
+    /// Sends bytes before the answer to that request; nothing where it has one already, or its client does not read.
+    pub fn say(&self, number: u32, bytes: &[u8]) {
+        if !self.is(SERVED) || self.number() != number {
+            return;
+        }
+        let mut aside = self.aside();
+        if aside.bytes.len() + bytes.len() > MOST_ASIDE {
+            return;
+        }
+        aside.bytes.extend_from_slice(bytes);
+        self.0.has_aside.store(true, Ordering::Relaxed);
+        if let Some(connection) = &aside.connection {
+            connection.wake_by_ref();
+        }
+    }
+
+    fn aside(&self) -> MutexGuard<'_, Aside> {
+        self.0.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, stage: u8) {
+        self.0.stage.store(stage, Ordering::Relaxed);
+    }
+
     fn is(&self, stage: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == stage
+        self.0.stage.load(Ordering::Relaxed) == stage
     }
 }
 
 /// A request that is served, until this is dropped.
-pub struct Served(Stage);
+pub struct Served(Talk);
+
+impl Served {
+    /// The head of its answer is on its way.
+    pub fn answer(&self) {
+        self.0.enter(ANSWERED);
+    }
+}
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.0.store(RESTS, Ordering::Relaxed);
+        self.0.enter(RESTS);
     }
 }
 
 /// See the module.
 pub struct Stream {
     tcp: TcpStream,
-    stage: Stage,
+    talk: Talk,
     head_timeout: Duration,
+    is_polled: bool,
     /// Runs since the first look at a head that was not whole.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -58,19 +118,19 @@ pub struct Stream {
 impl Stream {
     /// A client's connection. `head_timeout`: how long a head may take from its first byte to its last.
     #[must_use]
-    pub fn new(tcp: TcpStream, stage: Stage, head_timeout: Duration) -> Self {
-        Self { tcp, stage, head_timeout, timer: None }
+    pub fn new(tcp: TcpStream, talk: Talk, head_timeout: Duration) -> Self {
+        Self { tcp, talk, head_timeout, is_polled: false, timer: None }
     }
 
     fn came(&mut self) {
-        if self.stage.is(RESTS) {
-            self.stage.0.store(ASKS, Ordering::Relaxed);
+        if self.talk.is(RESTS) {
+            self.talk.enter(ASKS);
             self.timer = None;
         }
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.stage.is(ASKS) {
+        if !self.talk.is(ASKS) {
             return Poll::Pending;
         }
         let timeout = self.head_timeout;
@@ -79,6 +139,21 @@ impl Stream {
             let _ = self.tcp.try_write(LATE);
             Err(io::ErrorKind::TimedOut.into())
         })
+    }
+
+    /// Sends what is to be said aside. hyper has nothing half sent then: it reads a head only once all before is sent.
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It is one task from first to last.
+        if !std::mem::replace(&mut self.is_polled, true) {
+            self.talk.aside().connection = Some(cx.waker().clone());
+        }
+        while self.talk.0.has_aside.load(Ordering::Relaxed) {
+            let mut aside = self.talk.aside();
+            let sent = ready!(Pin::new(&mut self.tcp).poll_write(cx, &aside.bytes))?;
+            aside.bytes.drain(..sent);
+            self.talk.0.has_aside.store(!aside.bytes.is_empty(), Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -95,10 +170,12 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_aside(cx))?;
         Pin::new(&mut self.tcp).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_aside(cx))?;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
@@ -113,13 +190,33 @@ mod tests {
 
     use super::*;
 
-    /// Both ends of a connection, and what the proxy's end is about.
-    async fn connection() -> (TcpStream, Stream, Stage) {
+    /// Both ends of a connection, and the proxy's talk with it.
+    async fn connection() -> (TcpStream, Stream, Talk) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
-        let stage = Stage::default();
-        (client, Stream::new(tcp, stage.clone(), Duration::from_millis(50)), stage)
+        let talk = Talk::default();
+        (client, Stream::new(tcp, talk.clone(), Duration::from_millis(50)), talk)
+    }
+
+    #[tokio::test]
+    async fn what_comes_too_late_to_be_said_before_an_answer_is_not_said() {
+        let (mut client, mut stream, talk) = connection().await;
+        let served = talk.serve();
+        let number = talk.number();
+        talk.say(number, b"before ");
+        served.answer();
+        talk.say(number, b"late ");
+        stream.write_all(b"answer ").await.unwrap();
+        drop(served);
+        talk.say(number, b"late ");
+        let _next = talk.serve();
+        talk.say(number, b"late ");
+        stream.write_all(b"next").await.unwrap();
+        drop(stream);
+        let mut told = String::new();
+        client.read_to_string(&mut told).await.unwrap();
+        assert_eq!(told, "before answer next");
     }
 
     async fn read(stream: &mut Stream) -> io::Result<usize> {
@@ -146,10 +243,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_is_served_and_a_connection_that_rests_have_time() {
-        let (mut client, mut stream, stage) = connection().await;
+        let (mut client, mut stream, talk) = connection().await;
         client.write_all(b"head").await.unwrap();
         assert_eq!(read(&mut stream).await.unwrap(), 4);
-        let served = stage.serve();
+        let served = talk.serve();
         let patience = Duration::from_millis(200);
         assert!(tokio::time::timeout(patience, read(&mut stream)).await.is_err(), "it waits for more of its body");
         drop(served);

@@ -42,6 +42,7 @@ pub(super) fn finish(
     if unread && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    served.answer();
     record.answered(response.status(), response.headers().get(CONTENT_TYPE));
     response.map(|source| Body { source, record, _served: served })
 }

@@ -10,7 +10,7 @@ use super::body::Source;
 use super::failure::Failure;
 use super::head::{self, Toward};
 use super::upload::Upload;
-use super::{Passage, hold, tunnel};
+use super::{Passage, hint, hold, tunnel};
 use crate::gate::Permit;
 use crate::router::Route;
 use crate::service::flight::{Flight, Launch};
@@ -39,8 +39,10 @@ pub(super) async fn dispatch(
     let upgrade = head::wanted_upgrade(&head.headers).cloned().zip(head.extensions.remove::<OnUpgrade>());
     let toward =
         Toward { client: passage.client, route, target: connection.header(), forward, has_body: !upload.is_empty() };
+    let version = head.version;
     toward.prepare(&mut head);
-    let request = Request::from_parts(head, upload.into_outgoing(&flight));
+    let mut request = Request::from_parts(head, upload.into_outgoing(&flight));
+    hint::pass_on(passage.client, version, &mut request);
     let sent = unless_cut(&flight, exchange(&flight, connection, request, passage.was_held)).await;
     passage.unread = flight.client() != Some(Ended::Whole);
     let (response, connection) = sent?;

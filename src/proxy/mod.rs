@@ -4,6 +4,7 @@ mod body;
 mod dispatch;
 mod failure;
 mod head;
+mod hint;
 mod hold;
 mod page;
 mod presence;
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Settings;
-use crate::listener::Stage;
+use crate::listener::Talk;
 use crate::observe::Channel;
 use crate::router::{Local, Route, Router};
 use crate::service::Service;
@@ -100,15 +101,15 @@ pub struct Downstream {
     peer: SocketAddr,
     peer_ip: HeaderValue,
     socket: RawFd,
-    stage: Stage,
+    talk: Talk,
 }
 
 impl Downstream {
     /// A connection from `peer` over `socket`, which stays open for as long as its requests are handled.
     #[must_use]
-    pub fn new(worker: Arc<Worker>, peer: SocketAddr, socket: RawFd, stage: Stage) -> Self {
+    pub fn new(worker: Arc<Worker>, peer: SocketAddr, socket: RawFd, talk: Talk) -> Self {
         let peer_ip = HeaderValue::from_str(&peer.ip().to_string()).unwrap_or(HeaderValue::from_static(""));
-        Self { worker, peer, peer_ip, socket, stage }
+        Self { worker, peer, peer_ip, socket, talk }
     }
 }
 
@@ -135,7 +136,7 @@ struct Passage<'a> {
 /// [`Gone`]: there is nobody to answer.
 pub async fn handle(client: &Downstream, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
     let arrival = Instant::now();
-    let served = client.stage.serve();
+    let served = client.talk.serve();
     let (mut head, body) = request.into_parts();
     head::stamp(&mut head.headers);
     let upload = Upload::new(body, &head.headers);

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use crate::listener::{self, Stage, Stream};
+use crate::listener::{self, Stream, Talk};
 use crate::observe::Output;
 use crate::proxy::{Downstream, Shared, Worker};
 
@@ -135,9 +135,9 @@ async fn accept(socket: TcpListener, worker: Arc<Worker>, connections: Connectio
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (socket, stage) = (stream.as_raw_fd(), Stage::default());
-                let stream = Stream::new(stream, stage.clone(), worker.shared.head_timeout);
-                let client = Downstream::new(worker.clone(), listener::canonical(peer), socket, stage);
+                let (socket, talk) = (stream.as_raw_fd(), Talk::default());
+                let stream = Stream::new(stream, talk.clone(), worker.shared.head_timeout);
+                let client = Downstream::new(worker.clone(), listener::canonical(peer), socket, talk);
                 connections.serve(&server, stream, client);
             }
             Err(error) if is_lack(&error) => {

@@ -140,6 +140,30 @@ fn a_client_is_told_to_continue_and_its_body_passes() {
 }
 
 #[test]
+fn what_an_app_says_before_its_answer_is_passed_on_at_once() {
+    let (proxy, app) = shop(|turn| {
+        turn.read_body();
+        turn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: X-Own\r\nX-Own: 1\r\n\r\n");
+        turn.wait();
+        turn.ok("ok")
+    });
+    let mut client = proxy.client();
+    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"] {
+        client.send(request);
+        let hint = client.head().unwrap();
+        assert_eq!((hint.status, hint.header("link")), (103, Some("</a.css>; rel=preload")));
+        assert_eq!((hint.header("connection"), hint.header("x-own")), (None, None));
+        app.release();
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.text().as_str(), answer.header("link")), (200, "ok", None));
+    }
+    let mut old = proxy.client();
+    old.send("GET / HTTP/1.0\r\n\r\n");
+    app.release();
+    assert_eq!(old.answer().status, 200, "it would not know what 103 is");
+}
+
+#[test]
 fn an_early_answer_arrives_and_ends_the_connection() {
     let (proxy, _app) = shop(|turn| {
         turn.send("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\n\r\nbig");
