@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tokio::sync::{mpsc, oneshot};
 
-use super::entry::{self, Cut, Entry};
+use super::entry::{Cut, Entry};
+use super::registry;
 use crate::upstream;
 
 /// How often a worker with something in flight looks at deadlines and idle connections.
@@ -145,9 +146,9 @@ impl Worker {
 
 async fn tick() {
     let now = Instant::now();
-    entry::cut_where(|entry| entry.is_overdue(now).then_some(Cut::TimedOut));
+    registry::cut_where(|entry| entry.is_overdue(now).then_some(Cut::TimedOut));
     if !upstream::sweep(now) {
-        entry::takeoff().await;
+        registry::takeoff().await;
     }
     tokio::time::sleep(TICK).await;
 }
@@ -173,7 +174,7 @@ async fn reply(ask: Ask) {
 fn survey(scope: Scope) -> Vec<InFlight> {
     let now = Instant::now();
     let mut found = Vec::new();
-    entry::each(|entry| {
+    registry::each(|entry| {
         if is_in(scope, entry) {
             found.push(InFlight {
                 method: entry.method.clone(),
@@ -190,7 +191,7 @@ fn survey(scope: Scope) -> Vec<InFlight> {
 }
 
 fn cut(scope: Scope, rule: Rule) -> usize {
-    entry::cut_where(|entry| if is_in(scope, entry) { verdict(rule, entry) } else { None })
+    registry::cut_where(|entry| if is_in(scope, entry) { verdict(rule, entry) } else { None })
 }
 
 fn is_in(scope: Scope, entry: &Entry) -> bool {

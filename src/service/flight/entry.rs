@@ -1,27 +1,19 @@
-//! One request in flight: from its permit to the last frame of the app's answer.
+//! What is known of one request in flight, from its permit to the last frame of the app's answer.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
 use http::uri::PathAndQuery;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
-use super::slab::Slab;
+use super::answer::Broken;
 use crate::gate::Permit;
 use crate::service::Revision;
 use crate::upstream::{Connection, Ended};
-
-thread_local! {
-    static FLYING: RefCell<Slab<Entry>> = const { RefCell::new(Slab::new()) };
-    static ASLEEP: Cell<Option<Waker>> = const { Cell::new(None) };
-}
 
 /// Why a request in flight ends before the app has ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +56,7 @@ pub(super) struct Entry {
     waker: Option<Waker>,
 }
 
-enum Stage {
+pub(super) enum Stage {
     /// The app has yet to answer.
     Waiting,
     /// The app answers.
@@ -76,12 +68,38 @@ enum Stage {
 }
 
 impl Entry {
+    pub(super) fn new(launch: Launch) -> Self {
+        let revision = launch.permit.revision();
+        let mut entry = Self {
+            revision: revision.id,
+            opening: launch.permit.opening(),
+            response_timeout: revision.options.response_timeout,
+            permit: Some(launch.permit),
+            method: launch.method,
+            path: launch.path,
+            started: launch.now,
+            events: false,
+            deadline: None,
+            client: None,
+            stage: Stage::Waiting,
+            waker: None,
+        };
+        if launch.body_received {
+            entry.client_ended(Ended::Whole, launch.now);
+        }
+        entry
+    }
+
     pub(super) fn is_tunnel(&self) -> bool {
         matches!(self.stage, Stage::Tunnel)
     }
 
     pub(super) fn is_answered(&self) -> bool {
         matches!(self.stage, Stage::Answering { .. } | Stage::Tunnel)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.stage, Stage::Cut(_))
     }
 
     /// Whether its permit is still out: the app's side is not done.
@@ -97,15 +115,100 @@ impl Entry {
         matches!(self.stage, Stage::Waiting) && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    fn client_ended(&mut self, ended: Ended) {
-        self.client = Some(ended);
-        if !self.response_timeout.is_zero() {
-            self.deadline = Instant::now().checked_add(self.response_timeout);
+    /// Whether the last frame of the answer has come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.incoming().is_some_and(Incoming::is_end_stream)
+    }
+
+    /// What the app answers with.
+    pub(super) fn incoming(&self) -> Option<&Incoming> {
+        match &self.stage {
+            Stage::Answering { incoming, .. } => Some(incoming),
+            Stage::Waiting | Stage::Tunnel | Stage::Cut(_) => None,
         }
     }
 
-    /// Returns what it had of the app's side. Where its task has to end first, that one still holds the permit.
-    fn cut(&mut self, cut: Cut) -> (Stage, Option<Permit<Revision>>) {
+    /// How the client's body ended; none while it has not.
+    pub(super) fn client(&self) -> Option<Ended> {
+        self.client
+    }
+
+    pub(super) fn permit(&self) -> Option<&Permit<Revision>> {
+        self.permit.as_ref()
+    }
+
+    pub(super) fn take_permit(&mut self) -> Option<Permit<Revision>> {
+        self.permit.take()
+    }
+
+    /// The client's body has ended: the app's time begins.
+    pub(super) fn client_ended(&mut self, ended: Ended, now: Instant) {
+        self.client = Some(ended);
+        if !self.response_timeout.is_zero() {
+            self.deadline = now.checked_add(self.response_timeout);
+        }
+    }
+
+    /// The app has sent its head. Cut before, it says so and gives back the app's side.
+    pub(super) fn answer(
+        &mut self,
+        incoming: Incoming,
+        connection: Connection,
+        events: bool,
+    ) -> Option<(Cut, Incoming, Connection)> {
+        if let Stage::Cut(cut) = self.stage {
+            return Some((cut, incoming, connection));
+        }
+        self.stage = Stage::Answering { incoming, connection };
+        self.events = events;
+        self.waker = None;
+        if events {
+            self.end_turn();
+        }
+        None
+    }
+
+    /// From now on it is a tunnel, if nobody has cut it.
+    pub(super) fn tunnel(&mut self) {
+        if matches!(self.stage, Stage::Waiting) {
+            self.stage = Stage::Tunnel;
+            self.end_turn();
+        }
+    }
+
+    fn end_turn(&mut self) {
+        if let Some(permit) = &mut self.permit {
+            permit.end_turn();
+        }
+    }
+
+    pub(super) fn poll_cut(&mut self, cx: &Context<'_>) -> Poll<Cut> {
+        match self.stage {
+            Stage::Cut(cut) => Poll::Ready(cut),
+            Stage::Waiting | Stage::Answering { .. } | Stage::Tunnel => {
+                remember(&mut self.waker, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.stage {
+            Stage::Answering { incoming, .. } => {
+                let polled = Pin::new(incoming).poll_frame(cx).map_err(Broken::App);
+                if polled.is_pending() {
+                    remember(&mut self.waker, cx);
+                }
+                polled
+            }
+            Stage::Cut(_) => Poll::Ready(Some(Err(Broken::Cut))),
+            Stage::Waiting | Stage::Tunnel => Poll::Ready(None),
+        }
+    }
+
+    /// Has it end. Returns what it had of the app's side: where its task has to end first, that
+    /// one still holds the permit.
+    pub(super) fn cut(&mut self, cut: Cut) -> (Stage, Option<Permit<Revision>>) {
         let stage = std::mem::replace(&mut self.stage, Stage::Cut(cut));
         let permit = if matches!(stage, Stage::Answering { .. }) { self.permit.take() } else { None };
         if let Some(waker) = self.waker.take() {
@@ -115,7 +218,7 @@ impl Entry {
     }
 
     /// The app's side is done: its connection can serve the next one.
-    fn land(&mut self) -> Option<(Permit<Revision>, Option<Connection>)> {
+    pub(super) fn land(&mut self) -> Option<(Permit<Revision>, Option<Connection>)> {
         let permit = self.permit.take()?;
         match std::mem::replace(&mut self.stage, Stage::Waiting) {
             // A connection on which the request is still being sent serves no other.
@@ -125,262 +228,6 @@ impl Entry {
             Stage::Answering { .. } | Stage::Waiting | Stage::Tunnel | Stage::Cut(_) => Some((permit, None)),
         }
     }
-}
-
-/// Looks at every entry of this worker.
-pub(super) fn each(mut see: impl FnMut(&Entry)) {
-    FLYING.with_borrow_mut(|flying| flying.iter_mut().for_each(|entry| see(entry)));
-}
-
-/// Cuts those entries of this worker that `judge` gives a reason for; says how many.
-pub(super) fn cut_where(judge: impl Fn(&Entry) -> Option<Cut>) -> usize {
-    let dropped: Vec<_> = FLYING.with_borrow_mut(|flying| {
-        let going = flying.iter_mut().filter(|entry| !matches!(entry.stage, Stage::Cut(_)));
-        going.filter_map(|entry| judge(entry).map(|cut| entry.cut(cut))).collect()
-    });
-    dropped.len()
-}
-
-/// Waits until this worker has something in flight.
-pub(super) async fn takeoff() {
-    poll_fn(|cx| {
-        if !FLYING.with_borrow(Slab::is_empty) {
-            return Poll::Ready(());
-        }
-        ASLEEP.set(Some(cx.waker().clone()));
-        Poll::Pending
-    })
-    .await;
-}
-
-/// A request in flight on this worker. Dropped, it has landed: its permit is given back.
-#[must_use = "dropping it gives the permit back"]
-pub struct Flight {
-    key: u64,
-}
-
-impl Flight {
-    /// Registers a request that is about to be dispatched.
-    pub fn launch(launch: Launch) -> Self {
-        let revision = launch.permit.revision();
-        let response_timeout = revision.options.response_timeout;
-        let mut entry = Entry {
-            revision: revision.id,
-            opening: launch.permit.opening(),
-            permit: None,
-            method: launch.method,
-            path: launch.path,
-            started: launch.now,
-            events: false,
-            response_timeout,
-            deadline: None,
-            client: None,
-            stage: Stage::Waiting,
-            waker: None,
-        };
-        entry.permit = Some(launch.permit);
-        if launch.body_received {
-            entry.client = Some(Ended::Whole);
-            entry.deadline = (!response_timeout.is_zero()).then(|| launch.now.checked_add(response_timeout)).flatten();
-        }
-        if let Some(waker) = ASLEEP.take() {
-            waker.wake();
-        }
-        Self { key: FLYING.with_borrow_mut(|flying| flying.insert(entry)) }
-    }
-
-    /// For [`Flight::client_ended`].
-    #[must_use]
-    pub fn key(&self) -> u64 {
-        self.key
-    }
-
-    /// To be called when the client's body has ended, with the key; a late key is ignored.
-    pub fn client_ended(key: u64, ended: Ended) {
-        FLYING.with_borrow_mut(|flying| {
-            if let Some(entry) = flying.get_mut(key) {
-                entry.client_ended(ended);
-            }
-        });
-    }
-
-    /// How the client's body ended; none while it has not.
-    #[must_use]
-    pub fn client(&self) -> Option<Ended> {
-        FLYING.with_borrow_mut(|flying| flying.get_mut(self.key).and_then(|entry| entry.client))
-    }
-
-    /// Waits to be told to end. Cancel-safe.
-    pub async fn cut(&self) -> Cut {
-        poll_fn(|cx| self.poll_cut(cx)).await
-    }
-
-    /// The revision it was admitted to.
-    #[must_use]
-    pub fn revision(&self) -> Option<Arc<Revision>> {
-        FLYING.with_borrow_mut(|flying| flying.get_mut(self.key)?.permit.as_ref().map(|p| p.revision().clone()))
-    }
-
-    /// Looks at the revision without counting as one of its owners.
-    pub fn with_revision(&self, look: impl FnOnce(&Revision)) {
-        FLYING.with_borrow_mut(|flying| {
-            if let Some(permit) = flying.get_mut(self.key).and_then(|entry| entry.permit.as_ref()) {
-                look(permit.revision());
-            }
-        });
-    }
-
-    /// Gives the permit back early, to be used for waiting again: nothing of the request was written.
-    #[must_use]
-    pub fn abandon(self) -> Option<Permit<Revision>> {
-        FLYING.with_borrow_mut(|flying| flying.get_mut(self.key)?.permit.take())
-    }
-
-    /// The app has sent its head, over the connection; `events`: it is an event stream, which
-    /// lets the next of the queue go. A cut that came first is the error.
-    ///
-    /// # Errors
-    /// The cut.
-    pub fn answer(self, incoming: Incoming, connection: Connection, events: bool) -> Result<Answer, Cut> {
-        let refused = FLYING.with_borrow_mut(|flying| {
-            let Some(entry) = flying.get_mut(self.key) else { return Some((Cut::Drained, incoming, connection)) };
-            if let Stage::Cut(cut) = entry.stage {
-                return Some((cut, incoming, connection));
-            }
-            entry.stage = Stage::Answering { incoming, connection };
-            entry.events = events;
-            if events {
-                entry.permit.as_mut().map(Permit::end_turn);
-            }
-            entry.waker = None;
-            None
-        });
-        match refused {
-            Some((cut, ..)) => Err(cut),
-            None => {
-                let mut answer = Answer { flight: self, ended: false };
-                answer.land_if_ended();
-                Ok(answer)
-            }
-        }
-    }
-
-    /// From now on it is a tunnel: it lets the next of the queue go.
-    pub fn tunnel(&self) {
-        FLYING.with_borrow_mut(|flying| {
-            if let Some(entry) = flying.get_mut(self.key)
-                && matches!(entry.stage, Stage::Waiting)
-            {
-                entry.stage = Stage::Tunnel;
-                entry.permit.as_mut().map(Permit::end_turn);
-            }
-        });
-    }
-
-    fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<Cut> {
-        FLYING.with_borrow_mut(|flying| match flying.get_mut(self.key) {
-            None => Poll::Pending,
-            Some(entry) => match entry.stage {
-                Stage::Cut(cut) => Poll::Ready(cut),
-                Stage::Waiting | Stage::Answering { .. } | Stage::Tunnel => {
-                    remember(&mut entry.waker, cx);
-                    Poll::Pending
-                }
-            },
-        })
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let landed = FLYING.with_borrow_mut(|flying| flying.remove(self.key));
-        drop(landed);
-    }
-}
-
-/// The app's answer, passed on frame by frame. The permit is given back with its last frame.
-pub struct Answer {
-    flight: Flight,
-    ended: bool,
-}
-
-impl Answer {
-    /// The next frame; an error where the app's side broke or the request was cut.
-    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let polled = FLYING.with_borrow_mut(|flying| {
-            let Some(entry) = flying.get_mut(self.flight.key) else { return Poll::Ready(Some(Err(Broken::Cut))) };
-            match &mut entry.stage {
-                Stage::Answering { incoming, .. } => {
-                    let polled = Pin::new(incoming).poll_frame(cx).map_err(Broken::App);
-                    if polled.is_pending() {
-                        remember(&mut entry.waker, cx);
-                    }
-                    polled
-                }
-                Stage::Cut(_) => Poll::Ready(Some(Err(Broken::Cut))),
-                Stage::Waiting | Stage::Tunnel => Poll::Ready(None),
-            }
-        });
-        match &polled {
-            Poll::Ready(Some(Ok(_))) => self.land_if_ended(),
-            Poll::Ready(None) => self.land(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
-        }
-        polled
-    }
-
-    /// Whether the last frame was taken.
-    #[must_use]
-    pub fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-
-    /// What is left of it.
-    #[must_use]
-    pub fn size_hint(&self) -> SizeHint {
-        if self.ended {
-            return SizeHint::with_exact(0);
-        }
-        FLYING.with_borrow_mut(|flying| match flying.get_mut(self.flight.key).map(|entry| &entry.stage) {
-            Some(Stage::Answering { incoming, .. }) => incoming.size_hint(),
-            Some(Stage::Waiting | Stage::Tunnel | Stage::Cut(_)) | None => SizeHint::default(),
-        })
-    }
-
-    fn land_if_ended(&mut self) {
-        let ended = FLYING.with_borrow_mut(|flying| match flying.get_mut(self.flight.key).map(|entry| &entry.stage) {
-            Some(Stage::Answering { incoming, .. }) => incoming.is_end_stream(),
-            Some(Stage::Waiting | Stage::Tunnel | Stage::Cut(_)) | None => false,
-        });
-        if ended {
-            self.land();
-        }
-    }
-
-    fn land(&mut self) {
-        self.ended = true;
-        let landed = FLYING.with_borrow_mut(|flying| flying.get_mut(self.flight.key).and_then(Entry::land));
-        let Some((permit, connection)) = landed else { return };
-        if let Some(connection) = connection {
-            connection.keep();
-        }
-        drop(permit);
-        drop(FLYING.with_borrow_mut(|flying| flying.remove(self.flight.key)));
-    }
-}
-
-/// Why an answer ends early.
-#[derive(Debug, thiserror::Error)]
-pub enum Broken {
-    /// The app's side broke.
-    #[error("{0}")]
-    App(hyper::Error),
-    /// It was told to end.
-    #[error("cut")]
-    Cut,
 }
 
 fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {
