@@ -26,6 +26,8 @@ pub(super) struct Now {
     pub(super) note: String,
     /// The active revision's keeper.
     pub(super) keeper: Option<String>,
+    /// The lease that it names, once it was heard.
+    pub(super) lease: Option<String>,
     /// The epoch it holds.
     pub(super) epoch: Option<u64>,
     /// Every keeper ever met.
@@ -77,6 +79,7 @@ impl Entry {
         if let Some(side) = job.sides.active {
             let party = job.sides.party(side);
             now.keeper = party.id.is_some().then(|| party.keeper.clone()).flatten();
+            now.lease.clone_from(&party.lease);
             now.epoch = report.record.epoch;
         }
         now.note.clone_from(&report.record.reason);

@@ -13,7 +13,7 @@ use crate::gate;
 use crate::handoff::budget::{self, Measured};
 use crate::handoff::conversation::ask;
 use crate::handoff::driver::{Job, Party, Sides, Watcher};
-use crate::handoff::follow::{Decision, Seen, decide};
+use crate::handoff::follow::{Decision, Ours, Seen, decide};
 use crate::handoff::machine::{Aim, Outcome, Phase, Plan, Reason, Word};
 use crate::service::Revision;
 use crate::spec::{OnBusy, Target, TargetOptions};
@@ -191,13 +191,15 @@ async fn ask_all(entry: &Entry, known: &[KnownKeeper]) -> Vec<Option<Status>> {
     let mut statuses = vec![None; known.len()];
     while let Some(answer) = asking.join_next().await {
         let Ok((number, status)) = answer else { continue };
-        // The address of a container that has gone may be another service's now.
-        let is_ours = |status: &Status| status.service.as_deref().is_none_or(|service| *service == *entry.service.name);
         if let Some(place) = statuses.get_mut(number) {
-            *place = status.filter(is_ours);
+            *place = status;
         }
     }
-    statuses
+    entry.learn_lease(known, &statuses);
+    let lease = entry.now().lease.clone();
+    let ours = Ours { service: &entry.service.name, lease: lease.as_deref() };
+    let check = |(keeper, status): (&KnownKeeper, Option<Status>)| status.filter(|status| ours.has(&keeper.id, status));
+    known.iter().zip(statuses).map(check).collect()
 }
 
 fn waiting_for(known: &[KnownKeeper], statuses: &[Option<Status>]) -> String {
@@ -249,6 +251,22 @@ impl Entry {
             known.push(KnownKeeper { id: String::new(), control, target });
         }
         known
+    }
+
+    /// After a start of the proxy the active revision's keeper is the one to name the lease.
+    fn learn_lease(&self, known: &[KnownKeeper], statuses: &[Option<Status>]) {
+        let mut now = self.now();
+        if now.lease.is_some() {
+            return;
+        }
+        let ours = Ours { service: &self.service.name, lease: None };
+        let active = known.iter().zip(statuses).find(|(known, _)| Some(&known.control) == now.keeper.as_ref());
+        if let Some((known, Some(status))) = active
+            && ours.has(&known.id, status)
+            && !status.lease.is_empty()
+        {
+            now.lease = Some(status.lease.clone());
+        }
     }
 
     /// A holder that was never met is tried at its control's host, with the port of the target that we know.

@@ -29,6 +29,30 @@ pub enum Decision<K> {
     },
 }
 
+/// Whose keepers are followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours<'a> {
+    /// The service.
+    pub service: &'a str,
+    /// The lease of the active revision; none where no keeper has named it yet.
+    pub lease: Option<&'a str>,
+}
+
+impl Ours<'_> {
+    /// Whether it is a keeper of ours that greets so at the address of the one with this id (empty: not known).
+    ///
+    /// The address of a container that has gone may be another service's now; and a keeper of this service may have been
+    /// started on another volume.
+    #[must_use]
+    pub fn has(&self, id: &str, status: &Status) -> bool {
+        let named = match &status.service {
+            Some(service) => service == self.service,
+            None => id.is_empty() || status.id == id,
+        };
+        named && (status.lease.is_empty() || self.lease.is_none_or(|lease| status.lease == lease))
+    }
+}
+
 /// Decides. `failed`: the epoch whose adoption failed before (its app did not get healthy in its time), if one did.
 #[must_use]
 pub fn decide<K: Copy>(seen: &[Seen<'_, K>], failed: Option<u64>) -> Decision<K> {
@@ -85,6 +109,19 @@ mod tests {
         let seen: Vec<_> =
             keepers.iter().enumerate().map(|(keeper, status)| Seen { keeper, status: Some(status) }).collect();
         decide(&seen, failed)
+    }
+
+    #[test]
+    fn a_keeper_of_another_service_or_lease_is_not_ours() {
+        let ours = Ours { service: "shop", lease: Some("1:2") };
+        let unnamed = keeper("a:1", Role::Holder, 4, true);
+        let shop = Status { service: Some("shop".into()), ..unnamed.clone() };
+        let other = Status { service: Some("other".into()), ..unnamed.clone() };
+        let elsewhere = Status { lease: "9:9".into(), ..shop.clone() };
+        assert!(ours.has("b:1", &shop) && ours.has("a:1", &unnamed) && ours.has("", &unnamed));
+        assert!(!ours.has("b:1", &unnamed), "another container has the address now");
+        assert!(!ours.has("a:1", &other) && !ours.has("a:1", &elsewhere));
+        assert!(Ours { lease: None, ..ours }.has("a:1", &elsewhere), "nobody has named the lease yet");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use world::{App, Fault, Keeper, Lease, World, deploy, until};
 
 use crate::control::FailureKind;
-use crate::gate::Limits;
+use crate::gate::{Limits, Reason};
 use crate::spec::{Deploy, OnBusy, Pause, Selection, Stop, Target};
+use crate::state::{KnownKeeper, meet};
 
 fn deploy_of(keeper: &Keeper) -> Deploy {
     Deploy { keeper: Some(Target::parse(&keeper.control).unwrap()), ..deploy(&keeper.app.address) }
@@ -287,6 +288,24 @@ async fn after_a_restart_requests_are_held_until_a_keeper_says_who_is_live() {
     until("the gate is open", || world.status().closed.is_empty()).await;
     assert_eq!(world.status().targets, std::slice::from_ref(&new.app.address));
     assert!(!old.app.is_live());
+}
+
+#[tokio::test]
+async fn a_keeper_of_the_same_service_at_another_lease_is_not_followed() {
+    let (world, old, _standby) = kept(Fault::None, 200).await;
+    let elsewhere = Keeper::new(&Arc::new(Lease::default()), App::new(200).await, Fault::None).await;
+    let entry = world.control.entry("shop").unwrap();
+    let (id, control, target) = ("elsewhere:1".into(), elsewhere.control.clone(), elsewhere.app.address.clone());
+    meet(&mut entry.now().known, KnownKeeper { id, control, target });
+    old.free();
+    entry.service.gate.close(Reason::Unavailable);
+    world.control.follow(&entry);
+    until("it is looked for", || world.status().note.contains("no keeper holds") || world.status().closed.is_empty())
+        .await;
+    assert_eq!(
+        (world.status().targets, world.status().closed),
+        (vec![old.app.address.clone()], vec!["unavailable".into()])
+    );
 }
 
 #[tokio::test]

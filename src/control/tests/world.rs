@@ -215,7 +215,7 @@ impl Keeper {
         (record.epoch, record.confirmed)
     }
 
-    fn free(&self) {
+    pub(super) fn free(&self) {
         self.app.stop();
         if self.holds() {
             self.lease.record.lock().unwrap().holder = None;
@@ -240,7 +240,7 @@ impl Keeper {
             confirmed: record.confirmed,
             last_confirmed: record.last_confirmed.clone(),
             holder: record.holder.clone(),
-            lease: "lease".into(),
+            lease: format!("{:p}", Arc::as_ptr(&self.lease)),
             prepared: false,
             stopping: false,
             wishes: Default::default(),

@@ -17,6 +17,8 @@ pub struct Party {
     pub keeper: Option<String>,
     /// Its keeper's id, once it has greeted.
     pub id: Option<String>,
+    /// The lease that its keeper names, once it has greeted.
+    pub lease: Option<String>,
     /// Why its last conversation ended, or never began.
     pub lost: Option<String>,
 }
@@ -103,6 +105,7 @@ impl Sides {
         }
         let Saying::Status(status) = saying else { return };
         party.id = Some(status.id.clone());
+        party.lease = Some(status.lease.clone()).filter(|lease| !lease.is_empty());
         let (Some(control), Some(revision)) = (party.keeper.clone(), party.revision.as_ref()) else { return };
         let target = revision.targets.first().map(|target| target.address().to_string()).unwrap_or_default();
         crate::state::meet(&mut self.known, KnownKeeper { id: status.id.clone(), control, target });
