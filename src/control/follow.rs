@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::Control;
 use super::deploy::keeper_token;
 use super::entry::Entry;
-use super::{Control, FOLLOW};
 use crate::gate;
 use crate::handoff::budget::{self, Measured};
 use crate::handoff::conversation::ask;
@@ -20,6 +20,8 @@ use crate::spec::{OnBusy, Target, TargetOptions};
 use crate::state::{KnownKeeper, meet};
 use crate::wire::Status;
 
+/// How long between two looks of a follower, growing.
+const FOLLOW: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long a keeper may take to greet.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a keeper that holds may take to have a healthy app before it is asked again who holds.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod book;
+mod claims;
 mod deploy;
 mod entry;
 mod follow;
@@ -16,7 +17,7 @@ mod words;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
@@ -25,15 +26,16 @@ use crate::config::Settings;
 use crate::handoff::driver::{self, Job, Report, Watcher};
 use crate::handoff::machine::{self, Aim, Event, Phase};
 use crate::journal::Journal;
-use crate::router::{Places, Router};
+use crate::router::Router;
 use crate::service::Service;
 use crate::service::flight::Flights;
 use crate::spec::{Deploy, Selection};
 use book::Book;
+use claims::Claimed;
 use entry::Entry;
 use turns::Turns;
 
-pub use words::{Failure, FailureKind, Outcome, PATIENCE, Progress, ServiceStatus};
+pub use words::{Failure, FailureKind, Outcome, Progress, ServiceStatus};
 
 /// All that an operator may do. One for the process; its futures run on the control runtime.
 ///
@@ -173,11 +175,6 @@ impl Control {
         self.entries().get(service).cloned()
     }
 
-    /// A service whose first deploy is under way: not in charge before its flip.
-    fn coming(&self, service: &str) -> Option<Arc<Entry>> {
-        self.claims().get(service)?.coming.clone()
-    }
-
     /// All services in charge, and those that are coming.
     fn all(&self) -> BTreeMap<String, Arc<Entry>> {
         let claims = self.claims();
@@ -186,10 +183,6 @@ impl Control {
         drop(claims);
         all.extend(self.entries().iter().map(|(name, entry)| (name.clone(), Arc::clone(entry))));
         all
-    }
-
-    fn claims(&self) -> MutexGuard<'_, HashMap<String, Claimed>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
@@ -209,55 +202,7 @@ impl Control {
     fn refuse_if_stopping(&self) -> Result<(), Failure> {
         if self.is_stopping() { Err(Failure::internal("the proxy is shutting down")) } else { Ok(()) }
     }
-
-    /// Takes the places of a deploy for as long as it runs, so that none is refused once its app is live.
-    fn claim(self: &Arc<Self>, deploy: &Deploy) -> Result<Claim, Failure> {
-        let (name, places) = (&deploy.service, deploy::places(deploy));
-        let conflict = |other: &str| {
-            tracing::error!(service = other, "Host settings conflict with another service");
-            Failure::new(FailureKind::Conflict, "host settings conflict with another service")
-        };
-        let mut claims = self.claims();
-        self.router.check(name, &places).map_err(|error| conflict(&error.with))?;
-        if let Some((other, _)) = claims.iter().find(|(other, theirs)| *other != name && places.meet(&theirs.places)) {
-            return Err(conflict(other));
-        }
-        claims.insert(name.clone(), Claimed { places, coming: None });
-        Ok(Claim { control: Arc::clone(self), service: name.clone() })
-    }
 }
-
-/// What a deploy under way will want.
-struct Claimed {
-    places: Places,
-    /// A service that is not in charge yet.
-    coming: Option<Arc<Entry>>,
-}
-
-/// The claim of a deploy under way.
-struct Claim {
-    control: Arc<Control>,
-    service: String,
-}
-
-impl Claim {
-    /// A service comes to be by this deploy.
-    fn come(&self, entry: Arc<Entry>) -> Arc<Entry> {
-        if let Some(claimed) = self.control.claims().get_mut(&self.service) {
-            claimed.coming = Some(Arc::clone(&entry));
-        }
-        entry
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.control.claims().remove(&self.service);
-    }
-}
-
-/// How long between two looks of a follower, growing.
-const FOLLOW: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,5 @@
 //! What commands answer with.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 /// What a success hides.
@@ -90,9 +88,6 @@ pub struct ServiceStatus {
     pub note: String,
 }
 
-/// How long a caller lets a command take beyond its own time-outs.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-
 /// For people: `1 request was cut`.
 pub(super) fn were_cut(count: u64) -> String {
     if count == 1 { "1 request was cut".into() } else { format!("{count} requests were cut") }
@@ -109,6 +104,12 @@ impl Failure {
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(FailureKind::NotFound, "service not found")
+    }
+
+    /// What was asked makes no sense.
+    #[must_use]
+    pub fn invalid(error: impl Into<String>) -> Self {
+        Self::new(FailureKind::Invalid, error)
     }
 
     /// Our own fault.
