@@ -7,7 +7,6 @@ mod deployment;
 pub mod request;
 mod routes;
 mod socket;
-mod unheeded;
 
 use std::io;
 use std::path::Path;

@@ -15,7 +15,7 @@ use super::deployment;
 use super::request::{DeployRequest, PauseRequest, ResumeRequest, StopRequest};
 use super::socket::Peer;
 use crate::config::Settings;
-use crate::control::{Control, Failure, FailureKind, Outcome};
+use crate::control::{Control, Failure, Outcome};
 use crate::spec::unescape_name;
 
 /// The longest body that is read.
@@ -107,8 +107,8 @@ impl Api {
 
 fn limit(query: Option<&str>) -> Result<usize, Failure> {
     let Some(query) = query else { return Ok(DEFAULT_LIMIT) };
-    let limit = query.strip_prefix("limit=").ok_or_else(|| invalid("unknown query, expected limit=N"))?;
-    limit.parse().map_err(|_| invalid(format!("limit: expected a number, not {limit:?}")))
+    let limit = query.strip_prefix("limit=").ok_or_else(|| Failure::invalid("unknown query, expected limit=N"))?;
+    limit.parse().map_err(|_| Failure::invalid(format!("limit: expected a number, not {limit:?}")))
 }
 
 #[derive(Serialize)]
@@ -153,21 +153,19 @@ fn unknown(method: &Method, path: &str, parts: &[&str]) -> Response<Body> {
 }
 
 fn service(escaped: &str) -> Result<String, Failure> {
-    unescape_name(escaped).ok_or_else(|| invalid(format!("{escaped:?} is no service name in a URL: escape as %XX")))
+    unescape_name(escaped)
+        .ok_or_else(|| Failure::invalid(format!("{escaped:?} is no service name in a URL: escape as %XX")))
 }
 
 /// The body as JSON; none at all counts as `{}`.
 async fn body<T: DeserializeOwned>(request: Asked) -> Result<T, Failure> {
-    let bytes = request.into_body().collect().await.map_err(|error| invalid(format!("reading the body: {error}")))?;
+    let bytes =
+        request.into_body().collect().await.map_err(|error| Failure::invalid(format!("reading the body: {error}")))?;
     let bytes = bytes.to_bytes();
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     // Serde would take an array for the fields in their order.
     if text.trim_ascii_start().first() == Some(&b'[') {
-        return Err(invalid("expected a JSON object, not an array"));
+        return Err(Failure::invalid("expected a JSON object, not an array"));
     }
-    serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))
-}
-
-fn invalid(text: impl Into<String>) -> Failure {
-    Failure::new(FailureKind::Invalid, text)
+    serde_json::from_slice(text).map_err(|error| Failure::invalid(error.to_string()))
 }

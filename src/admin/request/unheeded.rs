@@ -23,7 +23,7 @@ const NOT_YET: &[&str] = &[
 
 impl DeployRequest {
     /// One sentence each for what asks for something that is not there yet; the default asks for nothing.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    pub(in crate::admin) fn warnings(&self) -> Vec<String> {
         let json = |request: &Self| serde_json::to_value(request).unwrap_or_default();
         let (asked, default) = (json(self), json(&Self::default()));
         let differs = |name: &&&str| asked.get(name) != default.get(name);
