@@ -149,3 +149,20 @@ fn write_back(file: &File, flags: libc::c_uint) {
     // SAFETY: a hint on a descriptor that is open; a failure costs only time.
     let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_ends_when_its_time_is_over() {
+        let home = tempfile::tempdir().unwrap();
+        let (database, lease) = (home.path().join("a.db"), home.path().join("lease"));
+        std::fs::write(&database, "x").unwrap();
+        std::fs::create_dir(&lease).unwrap();
+        let databases = Databases::new(&[database.to_str().unwrap().to_owned()]).unwrap();
+        let taken = Store::new(&lease).take(1, &databases, None, Some(Instant::now()));
+        // Blocks that are shared take no time.
+        assert!(matches!(taken, Err(Error::Late) | Ok(Taken { how: "reflink", .. })), "{taken:?}");
+    }
+}

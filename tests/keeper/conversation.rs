@@ -232,6 +232,38 @@ fn a_take_whose_conversation_is_gone_writes_no_epoch() {
 }
 
 #[test]
+fn a_take_whose_conversation_goes_while_the_snapshot_is_copied_writes_no_epoch() {
+    let home = Home::new();
+    home.sql("CREATE TABLE large (x); INSERT INTO large VALUES (zeroblob(150000000))");
+    let Pair { mut old, mut new, mut from, mut to } = home.pair();
+    let ticket = to.prepare();
+    from.hand_over(&ticket);
+    to.order(Verb::Take { budget_ms: 15_000 });
+    let copy = home.lease().join("snapshots/2/00-shop.sqlite3");
+    until("the copy to be begun", || copy.exists());
+    drop(to);
+    old.app_says("up 2");
+    assert!(new.app_said().is_empty());
+    assert!(old.status().confirmed);
+}
+
+#[test]
+fn one_that_is_acquiring_does_not_yield_to_its_own_ticket() {
+    let home = Home::new();
+    let Pair { old: _old, new, mut from, mut to } = home.pair();
+    let ticket = to.prepare();
+    // It waits a second for this opener.
+    let open = std::fs::File::open(home.database()).unwrap();
+    from.hand_over(&ticket);
+    to.order(Verb::Take { budget_ms: 15_000 });
+    let mut talk = new.talk();
+    until("it has the lease", || talk.ask(Verb::Yield { ticket: ticket.clone() }) != Saying::Free { ms: 0 });
+    assert!(talk.refused(Verb::Yield { ticket }).contains("not the ticket"));
+    drop(open);
+    assert!(matches!(to.hear(), Some(Saying::Leased { epoch: 2, .. })));
+}
+
+#[test]
 fn a_second_conversation_prepares_only_once_the_first_has_ended() {
     let home = Home::new();
     let Pair { old, new, to: mut one, .. } = home.pair();
