@@ -108,3 +108,20 @@ impl Question {
         Self::Granted(named.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_only_as_long_as_nobody_tries_to_open_any_of_the_files() {
+        lease::ignore_sigio();
+        let home = tempfile::tempdir().unwrap();
+        let files = ["a.db", "b.db"].map(|name| home.path().join(name));
+        files.iter().for_each(|file| std::fs::write(file, "x").unwrap());
+        let Attempt::Answered(question) = ask(&files).unwrap() else { panic!("somebody has them open") };
+        assert!(question.is_whole());
+        assert!(matches!(ask(&files[1..]).unwrap(), Attempt::Open(_)));
+        assert!(!question.is_whole());
+    }
+}

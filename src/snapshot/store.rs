@@ -251,3 +251,25 @@ pub(super) fn give(file: &File, uid: u32, gid: u32, mode: u32) -> io::Result<()>
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_snapshots_are_kept_and_the_newest_set_that_was_moved_aside() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::new(home.path());
+        for epoch in 8..=12 {
+            std::fs::create_dir_all(store.snapshot(epoch)).unwrap();
+            std::fs::create_dir_all(store.aside(epoch)).unwrap();
+        }
+        for epoch in [8, 10] {
+            std::fs::write(store.aside(epoch).join("a.db"), "x").unwrap();
+        }
+        store.prune().unwrap();
+        assert_eq!(epochs(&home.path().join("snapshots")).unwrap(), [10, 11, 12]);
+        // The one that is laid out for the last epoch's restore, too.
+        assert_eq!(epochs(&home.path().join("aside")).unwrap(), [10, 12]);
+    }
+}

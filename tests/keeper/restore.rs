@@ -149,3 +149,17 @@ fn an_interrupted_restore_whose_snapshot_is_gone_starts_no_app() {
     keeper.says("THE RESTORE OF EPOCH 2 WAS INTERRUPTED");
     assert!(keeper.app_said().is_empty());
 }
+
+#[test]
+fn what_is_moved_aside_twice_is_kept_twice() {
+    let home = Home::new();
+    let (directory, databases, store) = spoiled(&home);
+    assert_eq!(restore_and_die(&directory, &databases, &store, 2), Some(Step::MovedAside));
+    std::fs::write(home.database(), "made by somebody else").unwrap();
+    assert_eq!(restore_and_die(&directory, &databases, &store, 100), None);
+    let aside = |name| std::fs::read_to_string(store.aside(2).join(name)).unwrap();
+    assert_eq!(
+        (aside("shop.sqlite3").as_str(), aside("shop.sqlite3.1").as_str()),
+        ("spoiled", "made by somebody else")
+    );
+}
