@@ -25,6 +25,8 @@ const ASKS: u8 = 1;
 const SERVED: u8 = 2;
 /// It has the head of its answer.
 const ANSWERED: u8 = 3;
+/// It has become a tunnel: no other request follows.
+const TUNNEL: u8 = 4;
 
 /// One request of a connection after the other, and what is said to the client beside the answers. A clone is the same.
 #[derive(Clone, Default)]
@@ -97,11 +99,18 @@ impl Served {
     pub fn answer(&self) {
         self.0.enter(ANSWERED);
     }
+
+    /// What follows is a tunnel, for as long as the connection lasts.
+    pub fn tunnel(&self) {
+        self.0.enter(TUNNEL);
+    }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.0.enter(RESTS);
+        if !self.0.is(TUNNEL) {
+            self.0.enter(RESTS);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Response, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 
 use super::record::Record;
@@ -39,10 +39,14 @@ pub(super) fn finish(
 ) -> Response<Body> {
     // hyper panics on any version it cannot write.
     *response.version_mut() = Version::HTTP_11;
-    if unread && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        served.tunnel();
+    } else {
+        served.answer();
+        if unread {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
-    served.answer();
     record.answered(response.status(), response.headers().get(CONTENT_TYPE));
     response.map(|source| Body { source, record, _served: served })
 }

@@ -1,5 +1,6 @@
 //! What the log will say about a request. Dropped, it says it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,6 @@ use crate::observe::access::Line;
 use crate::router::{self, Route};
 use crate::service::Service;
 use crate::spec::TargetOptions;
-use std::net::SocketAddr;
 
 /// Empty once it is discarded or taken.
 pub(super) struct Record {

@@ -53,7 +53,7 @@ fn a_client_that_does_not_end_its_head_is_given_up_and_others_are_not() {
 
 #[test]
 fn a_connection_that_lies_idle_is_closed() {
-    let proxy = Proxy::with(&[("LOCKGATE_HEAD_TIMEOUT", "100ms"), ("LOCKGATE_IDLE_TIMEOUT", "100ms")]);
+    let proxy = Proxy::with(&[("LOCKGATE_HEAD_TIMEOUT", "1s"), ("LOCKGATE_IDLE_TIMEOUT", "1s")]);
     let (mut fresh, mut used) = (proxy.client(), proxy.client());
     assert_eq!(used.get("/").status, 404);
     assert!(fresh.is_at_end());

@@ -70,6 +70,25 @@ fn a_tunnel_is_in_flight_and_a_pause_cuts_it() {
 }
 
 #[test]
+fn what_goes_through_a_tunnel_is_no_head_that_must_end() {
+    let proxy = crate::world::Proxy::with(&[("LOCKGATE_HEAD_TIMEOUT", "200ms")]);
+    let app = crate::world::App::start(echo);
+    proxy.deploy("shop", &app, &[]);
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    client.send("hello");
+    assert_eq!(client.read(5), b"hello");
+    for _ in 0..3 {
+        let mut late = proxy.client();
+        late.send("GET / HTTP/1.1\r\n");
+        assert_eq!(late.answer().status, 408, "another time-out has passed");
+    }
+    client.send("again");
+    assert_eq!(client.read(5), b"again");
+}
+
+#[test]
 fn a_tunnel_that_was_held_lets_the_next_go() {
     let proxy = crate::world::Proxy::with(&[("LOCKGATE_RELEASE_CONCURRENCY", "1")]);
     let app = crate::world::App::start(echo);
