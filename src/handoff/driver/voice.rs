@@ -12,7 +12,7 @@ use crate::wire::{Saying, Verb};
 /// How long connecting and the greeting may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The way to say something to a keeper. Dropped, the conversation ends once all was said.
+/// The way to say something to a keeper. What is not written yet when the inbox dismisses the conversation is never said.
 pub(super) struct Voice(UnboundedSender<Verb>);
 
 impl Voice {
