@@ -179,6 +179,11 @@ fn an_app_that_lost_its_keeper_is_never_closed_off_by_a_handoff() {
 }
 
 #[test]
+fn without_snapshots_what_a_failed_app_wrote_stays_and_every_other_promise_holds() {
+    explore(Rules { snapshots: false, ..Rules::TEXT }, 2, 1, 1);
+}
+
+#[test]
 fn no_promise_rests_on_who_waits_longer_for_a_free_lease() {
     explore(Rules { timely: false, ..Rules::TEXT }, 2, 1, 1);
 }

@@ -20,6 +20,7 @@ impl World {
             confirmed: !self.directory.unconfirmed,
             holder: if self.lease_is_free() { None } else { self.directory.holder },
             last_confirmed: self.directory.last_confirmed,
+            stopping: matches!(self.keeper(name).role, Role::Stopping(_)),
         }
     }
 
@@ -70,7 +71,7 @@ impl World {
         let keeper = self.keeper(name);
         let another = if late { &keeper.talk } else { &keeper.late };
         let taken = others || another.as_ref().is_some_and(|talk| talk.prepared);
-        let in_vain = rules.look_for_heirs && self.lease_is_free() && self.has_openers(rules);
+        let in_vain = rules.look_for_heirs && self.lease_is_free() && self.has_openers(rules, name, true);
         if keeper.role != Role::Standby || taken || in_vain {
             return self.answer(name, late, Answer::Refused);
         }
@@ -255,7 +256,7 @@ impl World {
 
     /// Locks the lease and `live`, asks the kernel, and sees what is half done.
     fn lock(&mut self, rules: &Rules, name: Name, asked: bool) {
-        if self.has_openers(rules) {
+        if self.has_openers(rules, name, asked) {
             if asked {
                 self.tell(name, Answer::Held);
             }
@@ -266,7 +267,7 @@ impl World {
             (true, _) => Step::Mark,
             // Nothing to restore: the data stay as they are, and that is said.
             (false, true) => {
-                self.forgive();
+                self.forgive(rules);
                 Step::WriteRestored
             }
             (false, false) => Step::Snapshot,
@@ -274,20 +275,20 @@ impl World {
         self.keeper_mut(name).role = Role::Acquiring { asked, step };
     }
 
-    /// Somebody has the lock of heirs, or the database open, and that is not overlooked.
-    fn has_openers(&self, rules: &Rules) -> bool {
-        let heirs = self.keepers.iter().any(|keeper| match keeper.heir {
-            Heir::None => false,
-            Heir::Locked => true,
-            Heir::Unlocked => rules.ask_kernel,
-        });
+    /// Somebody has the lock of heirs, or the database open, and that is not overlooked: whoever has it open could have
+    /// had it beside the very app that comes back.
+    fn has_openers(&self, rules: &Rules, name: Name, asked: bool) -> bool {
         let first = self.directory.holder.is_none();
-        heirs || (self.foreign && rules.ask_kernel && !first)
+        let comes_back = asked && !self.directory.unconfirmed && self.keeper(name).saw_end;
+        let locked = self.keepers.iter().any(|keeper| keeper.heir == Heir::Locked);
+        let open = self.keepers.iter().any(|keeper| keeper.heir == Heir::Unlocked) || (self.foreign && !first);
+        locked || (open && rules.ask_kernel && !comes_back)
     }
 
-    /// Where a foreign opener kept the first epoch without a snapshot, its writes stay. Anything else is a fault.
-    fn forgive(&mut self) {
-        if self.directory.last_confirmed.is_none() {
+    /// Where no snapshot is ever taken, or a foreign opener kept the first epoch without one, its writes stay. Anything
+    /// else is a fault.
+    fn forgive(&mut self, rules: &Rules) {
+        if self.directory.last_confirmed.is_none() || !rules.snapshots {
             for file in self.directory.files.iter_mut().flatten() {
                 file.unconfirmed = 0;
             }
@@ -296,7 +297,7 @@ impl World {
 
     fn take_snapshot(&mut self, rules: &Rules, name: Name) {
         let last = if rules.snapshot_by_last_live { self.directory.holder } else { self.directory.last_confirmed };
-        let can = !(self.foreign && self.directory.holder.is_none());
+        let can = rules.snapshots && !(self.foreign && self.directory.holder.is_none());
         self.directory.kept = false;
         if last != Some(name) && can {
             self.directory.snapshot = self.directory.files;
@@ -306,6 +307,7 @@ impl World {
 
     fn write_epoch(&mut self, rules: &Rules, name: Name, asked: bool) {
         let confirmed = !asked || self.directory.last_confirmed == Some(name);
+        self.keepers.iter_mut().for_each(|keeper| keeper.saw_end = false);
         self.directory.epoch = self.unused_epoch();
         self.directory.holder = Some(name);
         self.directory.unconfirmed = !confirmed;
@@ -348,6 +350,8 @@ impl World {
         match self.keeper(name).role {
             Role::Stopping(Stop::Yield) => {
                 self.stand_by(name);
+                // It matters only to one that is confirmed, and while somebody may have the database open.
+                self.keeper_mut(name).saw_end = true;
                 if let Some(talk) = &mut self.keeper_mut(name).talk
                     && std::mem::take(&mut talk.yields)
                 {

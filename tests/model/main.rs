@@ -39,6 +39,8 @@ pub(crate) struct Rules {
     pub(crate) snapshot_by_last_live: bool,
     /// A standby is not prepared for a free lease that it could not have.
     pub(crate) look_for_heirs: bool,
+    /// Snapshots are taken; else what a failed app wrote stays.
+    pub(crate) snapshots: bool,
     /// Who waits 2 s comes before who waits 5 s.
     pub(crate) timely: bool,
 }
@@ -54,6 +56,7 @@ impl Rules {
         redo_restore: false,
         snapshot_by_last_live: false,
         look_for_heirs: true,
+        snapshots: true,
         timely: true,
     };
 }
@@ -122,6 +125,7 @@ impl Model {
             },
             proxy: Proxy {
                 up: true,
+                stopping: false,
                 active: None,
                 unkept: false,
                 handoff: false,

@@ -466,7 +466,7 @@ fn status_of(name: Name, report: Report) -> Status {
         holder,
         lease: String::new(),
         prepared: false,
-        stopping: false,
+        stopping: report.stopping,
         wishes: std::collections::BTreeMap::new(),
         note: String::new(),
         unknown: std::collections::BTreeMap::new(),

@@ -26,6 +26,7 @@ pub(crate) enum Step {
     ProbeIsGood(Side),
     NoticeAway,
     Follow,
+    ProxyEnds,
     ProxyStarts,
     // Keepers and apps.
     ReadLine {
@@ -69,6 +70,10 @@ pub(crate) enum Step {
     ForeignOpens,
     KamalImagines,
     Stale(Name),
+    /// An operator gives up the handoff that runs.
+    Abort,
+    /// SIGTERM to the proxy.
+    Shutdown,
 }
 
 impl Step {
@@ -85,7 +90,9 @@ impl Step {
             | Self::Reboot
             | Self::ForeignOpens
             | Self::KamalImagines
-            | Self::Stale(_) => true,
+            | Self::Stale(_)
+            | Self::Abort
+            | Self::Shutdown => true,
             Self::Hear(_)
             | Self::NoticeBreak(_)
             | Self::Expire(_)
@@ -96,6 +103,7 @@ impl Step {
             | Self::ProbeIsGood(_)
             | Self::NoticeAway
             | Self::Follow
+            | Self::ProxyEnds
             | Self::ProxyStarts
             | Self::ReadLine { .. }
             | Self::ReadEnd(_)
@@ -146,6 +154,9 @@ impl Model {
             return steps.push(Step::ProxyStarts);
         }
         let Some(run) = &world.proxy.run else {
+            if world.proxy.stopping {
+                return steps.push(Step::ProxyEnds);
+            }
             if world.is_away() {
                 steps.push(Step::NoticeAway);
             }
@@ -247,6 +258,7 @@ impl Model {
             Step::ProbeIsGood(side) => world.event(self, Event::Probed(side, Verdict::Good)),
             Step::NoticeAway => world.proxy.unavailable = true,
             Step::Follow => self.follow(world),
+            Step::ProxyEnds => proxy_dies(world, None),
             Step::ProxyStarts => proxy_starts(world),
             Step::Write => world.acknowledge(),
             Step::ForeignCloses => world.foreign = false,
@@ -343,6 +355,11 @@ impl Model {
                 }
             }
             Step::Stale(name) => world.docker_stops(name),
+            Step::Abort => world.event(self, Event::Abort),
+            Step::Shutdown => {
+                world.proxy.stopping = true;
+                world.event(self, Event::Shutdown);
+            }
             _ => unreachable!("{step:?} is no fault"),
         }
     }
@@ -371,7 +388,7 @@ fn is_quiet(world: &World) -> bool {
 fn closes_for_good(world: &World, step: Step) -> bool {
     let rolls_back = world.proxy.run.as_ref().is_some_and(|run| matches!(run.state, State::Rollback(_)));
     match step {
-        Step::ProxyDies { .. } | Step::Reboot => true,
+        Step::ProxyDies { .. } | Step::Shutdown | Step::Reboot => true,
         // Docker ends what it has told to stop.
         Step::KillKeeper { of, .. } => {
             let served = world.proxy.active == Some(of) && !world.proxy.unavailable && !rolls_back;
@@ -415,6 +432,7 @@ fn proxy_dies(world: &mut World, saved: Option<(Option<Name>, u8)>) {
         }
     }
     world.proxy.up = false;
+    world.proxy.stopping = false;
     world.proxy.handoff = false;
     world.proxy.unavailable = false;
     world.proxy.failed = None;
@@ -455,7 +473,7 @@ fn kamal_steps(world: &World, steps: &mut Vec<Step>) {
             }
         }
         Kamal::Asking(_) => {
-            if world.proxy.run.is_none() {
+            if world.proxy.run.is_none() && !world.proxy.stopping {
                 steps.push(Step::KamalDeploys);
             }
         }
@@ -473,7 +491,7 @@ fn kamal_steps(world: &World, steps: &mut Vec<Step>) {
 /// The proxy's state names nobody who could tell: the next deploy works from there.
 fn forgotten(world: &World) -> Option<Name> {
     let known = world.names().any(|name| world.proxy.known & (1 << name) != 0 && world.keeper(name).role != Role::Gone);
-    if known || !world.proxy.up || world.proxy.run.is_some() || world.serving() {
+    if known || !world.proxy.up || world.proxy.stopping || world.proxy.run.is_some() || world.serving() {
         return None;
     }
     world.names().find(|name| world.keeper(*name).acts())
@@ -499,6 +517,12 @@ fn faults(world: &World, steps: &mut Vec<Step>) {
         steps.push(Step::Stale(name));
     }
     if let Some(run) = &world.proxy.run {
+        if run.state.may_give_up() {
+            steps.push(Step::Abort);
+        }
+        if !world.proxy.stopping {
+            steps.push(Step::Shutdown);
+        }
         for side in [Side::Old, Side::New] {
             if run.link(side) == Link::Up {
                 steps.push(Step::Break { side, lines_lost: false });

@@ -53,6 +53,8 @@ pub(crate) struct Keeper {
     pub(crate) frozen: bool,
     /// It holds the lock of its ticket.
     pub(crate) ticket: bool,
+    /// This very process saw the end of the app of the last epoch, which was its own.
+    pub(crate) saw_end: bool,
     /// What a keeper killed outright left behind.
     pub(crate) heir: Heir,
     /// The conversation with the proxy.
@@ -153,6 +155,7 @@ pub(crate) struct Report {
     pub(crate) confirmed: bool,
     pub(crate) holder: Option<Name>,
     pub(crate) last_confirmed: Option<Name>,
+    pub(crate) stopping: bool,
 }
 
 /// The directory beside the database, and the database.
@@ -188,6 +191,8 @@ pub(crate) struct Content {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Proxy {
     pub(crate) up: bool,
+    /// Told to stop: it ends with the handoff that runs.
+    pub(crate) stopping: bool,
     /// The active revision.
     pub(crate) active: Option<Name>,
     /// It is an app without a keeper. Handoffs to others overlap with it: what it writes is not looked at.
@@ -298,8 +303,15 @@ impl World {
 }
 
 impl Keeper {
-    pub(crate) const GONE: Self =
-        Self { role: Role::Gone, frozen: false, ticket: false, heir: Heir::None, talk: None, late: None };
+    pub(crate) const GONE: Self = Self {
+        role: Role::Gone,
+        frozen: false,
+        ticket: false,
+        saw_end: false,
+        heir: Heir::None,
+        talk: None,
+        late: None,
+    };
 
     /// Its process exists.
     pub(crate) fn runs(&self) -> bool {
