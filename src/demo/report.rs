@@ -134,7 +134,7 @@ fn snapshots(pushed: &[Pushed], journal: &[Record], bare: &[BareCopy]) -> Vec<Sn
     taken
         .filter_map(|(pushed, snapshot)| {
             let version = pushed.push.version;
-            let bare_ms = bare.iter().find(|bare| bare.version == version && bare.bytes > 0)?.ms;
+            let bare_ms = bare.iter().find(|bare| bare.version == version && bare.bytes == snapshot.bytes)?.ms;
             Some(SnapshotTime { version, bytes: snapshot.bytes, ms: snapshot.ms, bare_ms })
         })
         .collect()

@@ -144,9 +144,8 @@ fn say(progress: &Progress, pushed: &Pushed) {
 fn copy_barely(stage: &Stage, version: u32) -> io::Result<Option<BareCopy>> {
     let Some(snapshot) = newest_snapshot(&stage.file("shop.db.lockgate").join("snapshots")) else { return Ok(None) };
     let copy = stage.file("bare-copy");
-    let files: Vec<PathBuf> = fs::read_dir(snapshot)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     let (mut bytes, mut took) = (0, Duration::ZERO);
-    for file in files.iter().filter(|file| file.file_name().is_some_and(|name| name != "manifest")) {
+    for file in copied(&snapshot)? {
         let began = Instant::now();
         let mut to = File::create(&copy)?;
         bytes += io::copy(&mut File::open(file)?, &mut to)?;
@@ -155,6 +154,13 @@ fn copy_barely(stage: &Stage, version: u32) -> io::Result<Option<BareCopy>> {
         fs::remove_file(&copy)?;
     }
     Ok(Some(BareCopy { version, bytes, ms: took.as_secs_f64() * 1_000.0 }))
+}
+
+/// What a snapshot holds of the set: not what the keeper writes beside it.
+fn copied(snapshot: &Path) -> io::Result<Vec<PathBuf>> {
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(snapshot.join("manifest.json"))?)?;
+    let names = manifest["files"].as_array().into_iter().flatten().filter_map(|entry| entry["file"].as_str());
+    Ok(names.map(|name| snapshot.join(name)).collect())
 }
 
 /// They are named by the epochs before which they were taken.

@@ -1,8 +1,11 @@
 //! Taking a snapshot.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -11,7 +14,7 @@ use super::manifest::{self, Entry, Manifest};
 use super::store::{self, Store};
 use super::{Databases, Error};
 
-/// Bytes copied and hashed at once: small enough to stay in the cache between the two.
+/// Bytes read at once.
 pub(super) const CHUNK: usize = 256 * 1024;
 
 /// A snapshot that was taken and synced.
@@ -65,10 +68,11 @@ impl Store {
         copies.push(write(&snapshot.join("restore"), &store::marker_text(epoch))?);
         let text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
         copies.push(write(&snapshot.join(manifest::NAME), &text)?);
-        sync(&copies, &snapshot)?;
+        write_back_all(&copies);
         for directory in directories.iter().chain([&self.directory]) {
-            store::sync_directory(directory).map_err(Error::io("sync", directory))?;
+            copies.push(File::open(directory).map_err(Error::io("open", directory))?);
         }
+        sync(&copies).map_err(Error::io("sync", &snapshot))?;
         Ok(Taken { bytes, how: if shared && !files.is_empty() { "reflink" } else { "copy" } })
     }
 
@@ -101,7 +105,7 @@ impl Store {
     }
 }
 
-/// Copies and hashes in one pass; the disk begins to write meanwhile.
+/// Copies and hashes side by side: nobody can write to the file meanwhile. The disk begins to write meanwhile too.
 fn copy(
     from: &File,
     from_path: &Path,
@@ -109,21 +113,47 @@ fn copy(
     to_path: &Path,
     until: Option<Instant>,
 ) -> Result<(u64, String), Error> {
-    let mut digest = Sha256::new();
+    let failed = AtomicBool::new(false);
+    let goes_on = || !failed.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until);
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| {
+            let mut digest = Sha256::new();
+            each_chunk(from, from_path, &goes_on, |chunk, _| {
+                digest.update(chunk);
+                Ok(())
+            })?;
+            Ok(manifest::hex(digest))
+        });
+        let copied = each_chunk(from, from_path, &goes_on, |chunk, at| {
+            to.write_all_at(chunk, at).map_err(Error::io("write", to_path))?;
+            write_back(to, at, chunk.len(), libc::SYNC_FILE_RANGE_WRITE);
+            Ok(())
+        });
+        failed.store(copied.is_err(), Ordering::Relaxed);
+        let hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((copied?, hash?))
+    })
+}
+
+/// Reads a file to its end, and says how long it is.
+fn each_chunk(
+    file: &File,
+    path: &Path,
+    goes_on: impl Fn() -> bool,
+    mut act: impl FnMut(&[u8], u64) -> Result<(), Error>,
+) -> Result<u64, Error> {
     let mut buffer = vec![0; CHUNK];
-    let mut size = 0;
+    let mut at = 0;
     loop {
-        if until.is_some_and(|until| Instant::now() >= until) {
+        if !goes_on() {
             return Err(Error::Late);
         }
-        let count = from.read_at(&mut buffer, size).map_err(Error::io("read", from_path))?;
+        let count = file.read_at(&mut buffer, at).map_err(Error::io("read", path))?;
         if count == 0 {
-            return Ok((size, manifest::hex(digest)));
+            return Ok(at);
         }
-        let bytes = buffer.get(..count).unwrap_or_default();
-        to.write_all_at(bytes, size).map_err(Error::io("write", to_path))?;
-        digest.update(bytes);
-        size += count as u64;
+        act(buffer.get(..count).unwrap_or_default(), at)?;
+        at += count as u64;
     }
 }
 
@@ -133,21 +163,32 @@ fn write(path: &Path, bytes: &[u8]) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Syncs all files. The data of all are written before the first is synced, so that one commit of the file system holds
-/// all their metadata.
-fn sync(files: &[File], snapshot: &Path) -> Result<(), Error> {
+/// Writes the data of all before the first is synced, so that one commit of the file system holds all their metadata.
+fn write_back_all(files: &[File]) {
     let written = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     for flags in [libc::SYNC_FILE_RANGE_WRITE, written] {
-        files.iter().for_each(|file| write_back(file, flags));
+        files.iter().for_each(|file| write_back(file, 0, 0, flags));
     }
-    files.iter().try_for_each(File::sync_all).map_err(Error::io("sync", snapshot))
 }
 
+/// Syncs all side by side: a disk flushes for many as fast as for one, and a busy one makes each wait.
+fn sync(files: &[File]) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let syncing: Vec<_> = files.iter().map(|file| scope.spawn(|| file.sync_all())).collect();
+        let synced = |done: ScopedJoinHandle<'_, io::Result<()>>| {
+            done.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        syncing.into_iter().try_for_each(synced)
+    })
+}
+
+/// Of so many bytes from a place on; 0 of them: all.
 #[expect(unsafe_code, reason = "sync_file_range has no safe wrapper")]
-fn write_back(file: &File, flags: libc::c_uint) {
+fn write_back(file: &File, at: u64, len: usize, flags: libc::c_uint) {
     use std::os::fd::AsRawFd;
+    let (at, len) = (at.cast_signed(), i64::try_from(len).unwrap_or_default());
     // SAFETY: a hint on a descriptor that is open; a failure costs only time.
-    let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
+    let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), at, len, flags) };
 }
 
 #[cfg(test)]
