@@ -84,8 +84,8 @@ impl Control {
     fn page(&self, deploy: &Deploy, sides: &Sides) -> SavedService {
         let mut page = self.book.get(&deploy.service).unwrap_or_default();
         page.name.clone_from(&deploy.service);
-        page.options = (&deploy.options).into();
-        page.target_options = (&deploy.target_options).into();
+        page.options.set(&deploy.options);
+        page.target_options.set(&deploy.target_options);
         page.active_targets = deploy.targets.iter().map(ToString::to_string).collect();
         page.active_readers = deploy.readers.iter().map(ToString::to_string).collect();
         let ours = &mut page.lockgate;

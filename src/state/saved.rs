@@ -188,6 +188,24 @@ pub struct KnownKeeper {
     pub target: String,
 }
 
+impl SavedOptions {
+    /// Changes them to these; keys of another version stay.
+    pub fn set(&mut self, options: &Options) {
+        let unknown = std::mem::take(&mut self.unknown);
+        *self = Self { unknown, ..options.into() };
+    }
+}
+
+impl SavedTargetOptions {
+    /// Changes them to these; keys of another version stay.
+    pub fn set(&mut self, options: &TargetOptions) {
+        let (unknown, of_check) =
+            (std::mem::take(&mut self.unknown), std::mem::take(&mut self.health_check_config.unknown));
+        *self = Self { unknown, ..options.into() };
+        self.health_check_config.unknown = of_check;
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
