@@ -72,14 +72,15 @@ impl Control {
         Ok(Outcome { warnings: self.book.save().await.into_iter().collect() })
     }
 
-    /// Forgets a service. Requests in flight go on, held ones are answered; a handoff before `yield` is given up.
+    /// Forgets a service, be it that its first deploy is still under way. Requests in flight go on, held ones are answered; a
+    /// handoff before `yield` is given up.
     ///
     /// # Errors
     /// [`Failure`] where the name is unknown.
     pub async fn remove(self: &Arc<Self>, service: String) -> Result<Outcome, Failure> {
         let entry = {
             let mut entries = self.entries();
-            let entry = entries.remove(&service).ok_or_else(Failure::not_found)?;
+            let entry = entries.remove(&service).or_else(|| self.coming(&service)).ok_or_else(Failure::not_found)?;
             self.router.remove(&service);
             entry.now().removed = true;
             self.book.remove(&service);

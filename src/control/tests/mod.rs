@@ -208,6 +208,32 @@ async fn a_service_removed_before_yield_gives_its_handoff_up_and_the_deploy_says
 }
 
 #[tokio::test]
+async fn a_service_removed_before_its_first_deploy_has_ended_never_comes_to_be() {
+    let (world, dead) = (World::new(), App::new(200).await);
+    let deploying = world.begin(deploy(&dead.address));
+    until("the handoff has begun", || !world.control.list().is_empty()).await;
+    world.control.remove("shop".into()).await.unwrap();
+    let failure = deploying.await.unwrap().unwrap_err();
+    assert_eq!(failure.error, "the service was removed during its deploy");
+    assert_eq!(failure.hints, ["nothing was changed"]);
+    assert!(world.control.list().is_empty());
+}
+
+#[tokio::test]
+async fn keys_of_another_version_outlive_a_deploy() {
+    let (mut world, app) = (World::new(), App::running(200).await);
+    world.deploy(deploy(&app.address)).await.unwrap();
+    let mut page: serde_json::Value = serde_json::from_str(&world.state_file()).unwrap();
+    for place in ["", "/options", "/target_options", "/target_options/health_check_config"] {
+        page[0].pointer_mut(place).unwrap()["later"] = 7.into();
+    }
+    std::fs::write(world.data.path().join("kamal-proxy.state"), page.to_string()).unwrap();
+    world.restart().await;
+    world.deploy(deploy(&app.address)).await.unwrap();
+    assert_eq!(world.state_file().matches(r#""later":7"#).count(), 4, "{}", world.state_file());
+}
+
+#[tokio::test]
 async fn a_service_removed_past_yield_fails_its_deploy_and_stays_removed() {
     let (world, old, new) = kept(Fault::BootsOn, 200).await;
     let deploying = world.begin(deploy_of(&new));
