@@ -42,6 +42,7 @@ fn an_app_that_takes_too_long_is_a_gateway_timeout() {
     let (proxy, app) = shop_with(&["--target-timeout", "300ms"], |turn| {
         if turn.seen.path == "/slow" {
             turn.wait();
+            return Then::Close;
         }
         // Once begun, an answer may take as long as it likes.
         turn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsl");
