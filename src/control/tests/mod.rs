@@ -317,6 +317,24 @@ async fn after_a_restart_requests_are_held_until_a_keeper_says_who_is_live() {
 }
 
 #[tokio::test]
+async fn a_deploy_of_a_service_that_is_followed_is_not_aborted_by_the_next_one() {
+    let (world, old, _standby) = kept(Fault::None, 200).await;
+    let (app, entry) = (App::new(200).await, world.control.entry("shop").unwrap());
+    old.free();
+    entry.service.gate.close(Reason::Unavailable);
+    world.control.follow(&entry);
+    until("it is followed", || world.status().note.contains("no keeper holds")).await;
+    let first = world.begin(deploy(&app.address));
+    until("the first has begun", || world.status().phase.is_some()).await;
+    let next = Deploy { on_busy: OnBusy::Fail, ..deploy(&app.address) };
+    let busy = world.deploy(next).await.unwrap_err();
+    assert_eq!(busy.error, "another deploy of this service is under way");
+    app.start().await;
+    first.await.unwrap().unwrap();
+    assert_eq!(world.status().targets, std::slice::from_ref(&app.address));
+}
+
+#[tokio::test]
 async fn a_keeper_of_the_same_service_at_another_lease_is_not_followed() {
     let (world, old, _standby) = kept(Fault::None, 200).await;
     let elsewhere = Keeper::new(&Arc::new(Lease::default()), App::new(200).await, Fault::None).await;

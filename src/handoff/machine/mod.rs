@@ -5,9 +5,9 @@
 //!
 //! What it promises, whatever the events: the gate is opened only on the old revision before `yield`, or where its app
 //! was probed good and the new keeper never said that it has the lease, or on a side whose keeper said that it holds a
-//! confirmed epoch and whose app was probed good after that or before the confirmation;
-//! `take` is said only after `yield` was answered, or lost, or had nobody to be said to; a failed handoff ends with
-//! the old side live, or with the gate closed as unavailable, which following then mends.
+//! confirmed epoch and whose app was probed good after that or before the confirmation; `take` is said only after `yield`
+//! was answered, or lost, or had nobody to be said to; a failed handoff ends with the old side live, or with the gate
+//! closed as unavailable, which following then mends.
 
 mod confirm;
 mod hold;
