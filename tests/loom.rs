@@ -115,7 +115,7 @@ fn once_drained_no_permit_is_out_and_none_is_given() {
             })
         };
         let others = [enter(0), enter(1)];
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         drained(&gate, Scope::Closed);
         app.over.store(true, Ordering::SeqCst);
         assert!(gate.enter(0).is_none());
@@ -139,7 +139,7 @@ fn counting_apart_from_admission_is_found_out() {
                 }
             }
         });
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         block_on(gate.drain(Scope::Closed).done());
         gate.revision().unwrap().store(true, Ordering::SeqCst);
         other.join().unwrap();
@@ -156,7 +156,7 @@ fn nobody_sleeps_through_the_opening() {
             thread::spawn(move || request(&gate, stripe).unwrap().revision().serve(ANY))
         };
         let others = [request(0), request(1)];
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         gate.open(Reason::Handoff);
         end(others);
         assert_eq!((app.served(), gate.view_at(now()).in_flight), (2, 0));
@@ -212,7 +212,7 @@ fn a_resume_never_waits_and_drains_keep_to_their_own() {
 fn those_who_wait_are_let_in_one_by_one_before_those_who_come() {
     explore("open | first | second | newcomer", 2, || {
         let (gate, app) = gate_with(1);
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         let seats = [join(&gate, 0).unwrap(), join(&gate, 1).unwrap()];
         let turn = Arc::new(AtomicUsize::new(0));
         let mut others: Vec<_> = (0..)
@@ -243,7 +243,7 @@ fn those_who_wait_are_let_in_one_by_one_before_those_who_come() {
 fn a_client_that_leaves_frees_its_place_or_its_turn() {
     explore("open | leaves | waits", 4, || {
         let (gate, app) = gate_with(1);
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         let (mut first, second) = (join(&gate, 0).unwrap(), join(&gate, 1).unwrap());
         let leaves = thread::spawn(move || {
             drop(first.poll(&Context::from_waker(Waker::noop()), now()));
@@ -262,7 +262,7 @@ fn a_client_that_leaves_frees_its_place_or_its_turn() {
 fn a_permit_given_back_takes_its_old_place() {
     explore("open | gives back | waits", 3, || {
         let (gate, app) = gate_with(1);
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         let (first, second) = (join(&gate, 0).unwrap(), join(&gate, 1).unwrap());
         let gives_back = thread::spawn({
             let app = app.clone();
@@ -295,7 +295,7 @@ fn a_permit_given_back_does_not_count() {
             let gate = gate.clone();
             move || gate.enter(1).iter().for_each(|permit| permit.revision().serve(ANY))
         });
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         drained(&gate, Scope::Revision);
         old.over.store(true, Ordering::SeqCst);
         drop(gate.flip(Arc::new(App::default())));
@@ -309,7 +309,7 @@ fn a_permit_given_back_does_not_count() {
 fn a_stop_answers_everybody() {
     explore("stop | request | waits", 4, || {
         let (gate, app) = gate_with(1);
-        gate.close(Reason::Handoff);
+        gate.close_at(Reason::Handoff, Instant::now());
         let seat = join(&gate, 0).unwrap();
         let waits = thread::spawn(move || answer(seat).err());
         let comes = thread::spawn({

@@ -1,6 +1,7 @@
 //! The unix socket: nobody but its owner and root gets in.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
@@ -57,6 +58,9 @@ fn remove_unless_served(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         Err(error) => return Err(error),
+    }
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "bind: something else than a socket lies there"));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -117,7 +121,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
-        std::fs::write(&path, "left behind").unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // left behind
         let first = Socket::bind(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::remove_file(&path).unwrap();
@@ -136,5 +140,18 @@ mod tests {
         let error = Socket::bind(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("bind: address already in use by process {}", std::process::id()));
         assert_eq!(inode(&path).unwrap(), first.inode);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("shop.sqlite3"), dir.path().join("admin.sock"));
+        std::fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &link] {
+            let error = Socket::bind(path).unwrap_err().to_string();
+            assert_eq!(error, "bind: something else than a socket lies there");
+        }
+        assert!(link.is_symlink() && file.exists());
     }
 }

@@ -1,6 +1,8 @@
 //! The saved state in memory, and its way to the file.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -39,7 +41,8 @@ impl Book {
                 return Vec::new();
             }
             Err(error) => {
-                tracing::error!(%path, %error, "Failed to restore saved state");
+                let kept = set_aside(&self.path, "unreadable", |aside| fs::rename(&self.path, aside));
+                tracing::error!(%path, %error, kept, "Failed to restore saved state");
                 return Vec::new();
             }
         };
@@ -48,20 +51,16 @@ impl Book {
             tracing::error!(%path, service, error, "Failed to decode saved state of a service; its entry is kept");
         }
         match loaded.cut_short {
-            Some(error) => self.set_aside(&error),
+            Some(error) => {
+                let kept = set_aside(&self.path, "damaged", |aside| fs::copy(&self.path, aside).map(drop));
+                tracing::error!(%path, error, kept, "Failed to decode saved state");
+            }
             None => tracing::info!(%path, "Restored saved state"),
         }
         let mut pages = self.pages();
         pages.bad = loaded.bad.into_iter().map(|(entry, _)| entry).collect();
         pages.services = loaded.services.into_iter().map(|service| (service.name.clone(), service)).collect();
         pages.services.values().cloned().collect()
-    }
-
-    /// A file that ends before its end may hold more than could be read: a copy of it is kept.
-    fn set_aside(&self, error: &str) {
-        let aside = self.path.with_extension("state.damaged");
-        let kept = std::fs::copy(&self.path, &aside).is_ok();
-        tracing::error!(path = %self.path.display(), error, kept, copy = %aside.display(), "Failed to decode saved state");
     }
 
     pub(super) fn get(&self, service: &str) -> Option<SavedService> {
@@ -109,5 +108,21 @@ impl Book {
 
     fn pages(&self) -> std::sync::MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many files are set aside before the last is written over.
+const ASIDE: u32 = 100;
+
+/// What could not be read, or not to its end, is kept under a name of its own, which is given back.
+fn set_aside(path: &Path, why: &str, keep: impl FnOnce(&Path) -> io::Result<()>) -> String {
+    let name = |number| match number {
+        0 => path.with_extension(format!("state.{why}")),
+        number => path.with_extension(format!("state.{why}.{number}")),
+    };
+    let aside = (0..ASIDE).map(name).find(|aside| !aside.exists()).unwrap_or_else(|| name(ASIDE));
+    match keep(&aside) {
+        Ok(()) => aside.display().to_string(),
+        Err(error) => format!("not: {error}"),
     }
 }

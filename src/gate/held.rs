@@ -9,12 +9,17 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use super::core::{Gate, Permit, Seat, Until};
-use super::{Refusal, View};
+use super::{Reason, Refusal, View};
 
 impl<R> Gate<R> {
     /// Takes a place in the queue, by time of arrival; the permit is there at the first poll if nobody need wait.
     pub fn join(&self, stripe: usize, arrival: Instant) -> Result<Held<R>, Refusal> {
         self.join_at(stripe, arrival, now()).map(Held::new)
+    }
+
+    /// Adds a reason. Once this has returned nobody enters; those who come wait.
+    pub fn close(&self, reason: Reason) {
+        self.close_at(reason, now());
     }
 
     /// The gate at this moment.

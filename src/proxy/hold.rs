@@ -3,6 +3,7 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::Method;
 use http::request::Parts;
@@ -11,7 +12,7 @@ use super::Passage;
 use super::failure::Failure;
 use super::head;
 use super::upload::Upload;
-use crate::gate::{Held, Operator, Permit};
+use crate::gate::{Held, Operator, Permit, View};
 use crate::listener::{self, Watch};
 use crate::router::{self, Route};
 use crate::service::{Revision, Service};
@@ -138,9 +139,36 @@ pub(super) fn is_own_health_answer(route: &Route<Service>, head: &Parts) -> bool
     if *seen != *health.as_bytes() {
         return false;
     }
-    let reasons = service.gate.view().reasons;
-    match reasons.operator {
+    answers_for_the_app(&service.gate.view(), service.gate.limits().max_hold, health)
+}
+
+/// On its own account no longer than a request would be held: after that, clients are better off elsewhere.
+fn answers_for_the_app(view: &View, max_hold: Duration, health: &str) -> bool {
+    match view.reasons.operator {
         Operator::Paused { .. } | Operator::Stopped { .. } => true,
-        Operator::Running => (reasons.handoff || reasons.unavailable) && health != "/",
+        Operator::Running => view.closed_for.is_some_and(|time| time < max_hold) && health != "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::Reasons;
+
+    #[test]
+    fn the_app_is_said_to_be_healthy_for_as_long_as_its_requests_are_held() {
+        let paused = Reasons { operator: Operator::Paused { max_pause: Duration::ZERO }, ..Reasons::default() };
+        let (none, short, long) = (None, Some(Duration::from_secs(24)), Some(Duration::from_secs(25)));
+        for (reasons, closed_for, health, answers) in [
+            (Reasons::default(), none, "/up", false),
+            (Reasons { handoff: true, ..Reasons::default() }, short, "/up", true),
+            (Reasons { handoff: true, ..Reasons::default() }, short, "/", false),
+            (Reasons { unavailable: true, ..Reasons::default() }, long, "/up", false),
+            (paused.clone(), none, "/", true),
+            (paused, long, "/up", true),
+        ] {
+            let view = View { reasons, closed_for, ..View::default() };
+            assert_eq!(answers_for_the_app(&view, Duration::from_secs(25), health), answers, "{view:?} {health}");
+        }
     }
 }

@@ -61,7 +61,7 @@ pub fn go_duration(text: &str) -> Result<i64, DurationError> {
         let scale = unit_nanos(unit).ok_or_else(|| DurationError::UnknownUnit(format!("{unit:?}"), quoted.clone()))?;
         let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
         total = total.checked_add(whole.checked_mul(scale).ok_or_else(invalid)?).ok_or_else(invalid)?;
-        total += fraction_nanos(fraction, scale);
+        total = total.checked_add(fraction_nanos(fraction, scale)).ok_or_else(invalid)?;
         rest = tail;
     }
     let magnitude = i64::try_from(total).map_err(|_| invalid())?;
@@ -150,6 +150,10 @@ mod tests {
             ("", "time: invalid duration \"\""),
             ("1x", "time: unknown unit \"x\" in duration \"1x\""),
             ("-5s", "time: negative duration \"-5s\""),
+            (
+                "340282366920938463463374607431768211.999us",
+                "time: invalid duration \"340282366920938463463374607431768211.999us\"",
+            ),
         ] {
             assert_eq!(parse_duration(text).unwrap_err().to_string(), error);
         }

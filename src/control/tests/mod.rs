@@ -234,6 +234,23 @@ async fn keys_of_another_version_outlive_a_deploy() {
 }
 
 #[tokio::test]
+async fn a_state_file_that_cannot_be_read_or_not_to_its_end_is_set_aside_and_never_written_over() {
+    let (mut world, app) = (World::new(), App::running(200).await);
+    let path = world.data.path().join("kamal-proxy.state");
+    std::fs::create_dir(&path).unwrap();
+    world.restart().await;
+    world.deploy(deploy(&app.address)).await.unwrap();
+    assert!(path.with_extension("state.unreadable").is_dir());
+    for copy in ["state.damaged", "state.damaged.1"] {
+        std::fs::write(&path, copy).unwrap();
+        world.restart().await;
+        world.deploy(deploy(&app.address)).await.unwrap();
+        assert_eq!(std::fs::read_to_string(path.with_extension(copy)).unwrap(), copy);
+    }
+    assert!(world.state_file().contains(r#""name":"shop""#));
+}
+
+#[tokio::test]
 async fn a_service_removed_past_yield_fails_its_deploy_and_stays_removed() {
     let (world, old, new) = kept(Fault::BootsOn, 200).await;
     let deploying = world.begin(deploy_of(&new));

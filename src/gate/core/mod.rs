@@ -62,13 +62,13 @@ impl<R> Gate<R> {
     }
 
     /// Adds a reason. Once this has returned nobody enters; those who come wait.
-    pub fn close(&self, reason: Reason) {
-        self.change(|state| state.set_reasons(|reasons| *reasons.own(reason) = true));
+    pub(crate) fn close_at(&self, reason: Reason, now: Instant) {
+        self.change(|state| state.close(reason, now));
     }
 
     /// Lifts a reason; with the last one the queue is released, in order.
     pub fn open(&self, reason: Reason) {
-        self.change(|state| state.set_reasons(|reasons| *reasons.own(reason) = false));
+        self.change(|state| state.open(reason));
     }
 
     /// Requests wait, each for at most `max_pause` from its arrival. Said again, it counts for later arrivals only.
@@ -141,6 +141,11 @@ impl<R> Gate<R> {
             state.removed = true;
             state.refuse_all(&Refusal::Removed);
         });
+    }
+
+    /// The bounds that hold now.
+    pub fn limits(&self) -> Limits {
+        self.lock().limits
     }
 
     /// New bounds; gives back those before. Who waits already is judged by the new times.

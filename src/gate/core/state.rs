@@ -9,12 +9,14 @@ use super::super::sync::Slot;
 use super::Gate;
 use super::opening::{Opening, Stripe};
 use super::queue::{Patience, Place, Queue, Until};
-use super::terms::{HoldStats, Limits, Operator, Reasons, Refusal, View};
+use super::terms::{HoldStats, Limits, Operator, Reason, Reasons, Refusal, View};
 
 /// See the module.
 pub(super) struct State<R> {
     pub(super) limits: Limits,
     reasons: Reasons,
+    /// Since when a reason of the proxy's own has been in the set without a break.
+    own_since: Option<Instant>,
     pub(super) removed: bool,
     pub(super) revision: Option<Arc<R>>,
     active: Option<Active<R>>,
@@ -60,6 +62,7 @@ impl<R> State<R> {
         Self {
             limits,
             reasons: Reasons::default(),
+            own_since: None,
             removed: false,
             revision,
             active: None,
@@ -211,6 +214,18 @@ impl<R> State<R> {
         }
     }
 
+    pub(super) fn close(&mut self, reason: Reason, now: Instant) {
+        self.set_reasons(|reasons| *reasons.own(reason) = true);
+        self.own_since.get_or_insert(now);
+    }
+
+    pub(super) fn open(&mut self, reason: Reason) {
+        self.set_reasons(|reasons| *reasons.own(reason) = false);
+        if !self.reasons.handoff && !self.reasons.unavailable {
+            self.own_since = None;
+        }
+    }
+
     /// Changes the set of reasons; when the first one comes, a hold begins.
     pub(super) fn set_reasons(&mut self, change: impl FnOnce(&mut Reasons)) {
         let was_open = self.reasons.is_empty();
@@ -247,6 +262,7 @@ impl<R> State<R> {
         let active = self.active.as_ref().map(|active| &active.opening);
         View {
             reasons: self.reasons.clone(),
+            closed_for: self.own_since.map(|since| now.saturating_duration_since(since)),
             held: self.queue.len(),
             longest_wait,
             in_flight: active.into_iter().chain(&self.retired).map(|opening| opening.outstanding()).sum(),

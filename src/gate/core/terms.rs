@@ -137,6 +137,8 @@ pub struct HoldStats {
 pub struct View {
     /// Why it is closed; empty: open.
     pub reasons: Reasons,
+    /// How long it has been closed for a reason of the proxy's own; none: it is not.
+    pub closed_for: Option<Duration>,
     /// Requests that wait.
     pub held: usize,
     /// How long the oldest of them has waited.

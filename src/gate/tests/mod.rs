@@ -307,6 +307,22 @@ async fn a_permit_given_back_waits_in_its_old_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tells_for_how_long_the_proxy_itself_has_closed_it() {
+    let (gate, second) = (gate(), Duration::from_secs(1));
+    gate.pause(second);
+    assert_eq!(gate.view().closed_for, None, "that is the operator's");
+    gate.close(Reason::Handoff);
+    tokio::time::advance(second).await;
+    gate.close(Reason::Unavailable);
+    gate.open(Reason::Handoff);
+    gate.resume();
+    tokio::time::advance(second).await;
+    assert_eq!(gate.view().closed_for, Some(2 * second));
+    gate.open(Reason::Unavailable);
+    assert_eq!(gate.view().closed_for, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_parked_has_no_permit_blocks_nobody_and_keeps_its_place() {
     let gate = gate_with(Limits { release_concurrency: 1, ..Limits::default() });
     gate.close(Reason::Handoff);
