@@ -27,7 +27,7 @@ const LOST: &str = "unexpected EOF";
 
 impl Client {
     pub(super) fn new() -> Self {
-        Self { socket: paths::admin_socket(&paths::process_env) }
+        Self { socket: paths::admin_socket_to_dial(&paths::process_env) }
     }
 
     /// Asks and reads the whole answer.

@@ -82,11 +82,16 @@ fn tls_flags() -> Vec<Flag> {
 
 fn own_flags() -> Vec<Flag> {
     vec![
-        flag("handoff", Kind::Text, "auto", "auto, overlap, drain or exclusive"),
+        flag("handoff", Kind::Text, "", "auto, overlap, drain or exclusive, none = by the settings"),
         flag("keeper", Kind::Text, "", "host:port of the new target's keeper, none = the target's host at port 8647"),
-        flag("on-busy", Kind::Text, "wait", "wait or fail while another deploy of the service runs"),
-        flag("on-drain-timeout", Kind::Text, "abort", "abort or cut when a handoff's drain is over"),
-        flag("max-hold", Kind::Duration, "25s", "no request waits longer for the handoff"),
+        flag(
+            "on-busy",
+            Kind::Text,
+            "",
+            "wait or fail while another deploy of the service runs, none = by the settings",
+        ),
+        flag("on-drain-timeout", Kind::Text, "", "abort or cut when a handoff's drain is over, none = by the settings"),
+        flag("max-hold", Kind::Duration, "", "no request waits longer for the handoff, none = by the settings"),
         flag("progress", Kind::Text, "auto", "auto, plain or none: show the phases on stderr"),
     ]
 }

@@ -11,6 +11,9 @@ pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Where the unit of systemd has it.
+const SYSTEM_SOCKET: &str = "/run/lockgate/admin.sock";
+
 /// `$TMPDIR` or `/tmp`.
 #[must_use]
 pub fn temp_dir(env: Env<'_>) -> PathBuf {
@@ -26,6 +29,17 @@ pub fn data_dir(env: Env<'_>) -> PathBuf {
     set(env, "HOME").map_or_else(|| temp_dir(env), PathBuf::from).join(".config/kamal-proxy")
 }
 
+/// The admin socket as a command looks for it: where the first of the places is at which a proxy may have made one, unless
+/// the environment names it.
+#[must_use]
+pub fn admin_socket_to_dial(env: Env<'_>) -> PathBuf {
+    let own = admin_socket(env);
+    let named = ["LOCKGATE_ADMIN_SOCKET", "KAMAL_PROXY_SOCKET"].iter().any(|name| set(env, name).is_some());
+    // A login sets XDG_RUNTIME_DIR, the system's own proxy knows nothing of it.
+    let others = [PathBuf::from(SYSTEM_SOCKET), temp_dir(env).join("kamal-proxy.sock")];
+    if named || own.exists() { own } else { others.into_iter().find(|other| other.exists()).unwrap_or(own) }
+}
+
 /// The admin socket: `$LOCKGATE_ADMIN_SOCKET`, `$KAMAL_PROXY_SOCKET`, `$XDG_RUNTIME_DIR/kamal-proxy.sock`,
 /// `/run/lockgate/admin.sock` if it exists, else in the temp directory.
 #[must_use]
@@ -36,7 +50,7 @@ pub fn admin_socket(env: Env<'_>) -> PathBuf {
     if let Some(dir) = set(env, "XDG_RUNTIME_DIR") {
         return PathBuf::from(dir).join("kamal-proxy.sock");
     }
-    let system = PathBuf::from("/run/lockgate/admin.sock");
+    let system = PathBuf::from(SYSTEM_SOCKET);
     if system.exists() { system } else { temp_dir(env).join("kamal-proxy.sock") }
 }
 
@@ -66,6 +80,23 @@ mod tests {
         assert_eq!(admin_socket(&empty), PathBuf::from("/x/kamal-proxy.sock"));
         let ours = env(&[("LOCKGATE_ADMIN_SOCKET", "/l"), ("KAMAL_PROXY_SOCKET", "/k")]);
         assert_eq!(admin_socket(&ours), PathBuf::from("/l"));
+    }
+
+    #[test]
+    fn a_command_finds_the_proxy_that_knows_nothing_of_its_login() {
+        let temp = tempfile::tempdir().unwrap();
+        let socket = temp.path().join("kamal-proxy.sock");
+        let login = |name: &str| match name {
+            "XDG_RUNTIME_DIR" => Some("/nowhere".to_owned()),
+            "TMPDIR" => Some(temp.path().display().to_string()),
+            _ => None,
+        };
+        let none_found = admin_socket_to_dial(&login);
+        assert!(none_found == admin_socket(&login) || none_found == std::path::Path::new(SYSTEM_SOCKET));
+        std::fs::write(&socket, "").unwrap();
+        assert_ne!(admin_socket_to_dial(&login), admin_socket(&login));
+        let named = |name: &str| if name == "LOCKGATE_ADMIN_SOCKET" { Some("/l".to_owned()) } else { login(name) };
+        assert_eq!(admin_socket_to_dial(&named), PathBuf::from("/l"));
     }
 
     #[test]

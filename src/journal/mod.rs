@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::spec::escape_name;
 
 /// Records kept for each service; older ones are dropped.
 pub const KEPT: usize = 1_000;
+
+/// Bytes of a service's escaped name that stand in its file's name.
+const LONGEST: usize = 200;
 
 /// One handoff.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -112,7 +116,7 @@ impl Journal {
     }
 
     fn path(&self, service: &str) -> PathBuf {
-        self.directory.join(format!("{}.jsonl", escape_name(service)))
+        self.directory.join(file_name(service))
     }
 
     /// Appends one record. Now and then the file is written anew with the newest [`KEPT`].
@@ -160,13 +164,28 @@ impl Journal {
         for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "jsonl") {
-                records.extend(newest_in(&path, limit)?);
+                // One that cannot be read costs the others nothing.
+                match newest_in(&path, limit) {
+                    Ok(newest) => records.extend(newest),
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "Unable to read a journal"),
+                }
             }
         }
         records.sort_by_key(|record| std::cmp::Reverse(record.began_ms));
         records.truncate(limit);
         Ok(records)
     }
+}
+
+/// A file's name has at most 255 bytes: of a longer one the beginning stays, and a hash tells it from its like.
+fn file_name(service: &str) -> String {
+    let mut name = escape_name(service);
+    if name.len() > LONGEST {
+        let hash = Sha256::digest(service.as_bytes());
+        name.truncate(LONGEST);
+        hash.iter().take(8).for_each(|byte| name.push_str(&format!("{byte:02x}")));
+    }
+    name + ".jsonl"
 }
 
 fn newest_in(path: &Path, limit: usize) -> io::Result<Vec<Record>> {
@@ -201,6 +220,22 @@ mod tests {
 
     fn ids(journal: &Journal, limit: usize) -> Vec<String> {
         journal.newest("a/b", limit).unwrap().into_iter().map(|record| record.id).collect()
+    }
+
+    #[test]
+    fn a_service_of_any_name_has_a_journal_of_its_own() {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Journal::new(data.path());
+        let names = ["ü".repeat(300), "ü".repeat(301)];
+        for name in &names {
+            journal.append(&Record { service: name.clone(), ..Record::default() }).unwrap();
+        }
+        for name in &names {
+            let services: Vec<_> = journal.newest(name, 9).unwrap().into_iter().map(|record| record.service).collect();
+            assert_eq!(services, [name.clone()]);
+        }
+        fs::create_dir(data.path().join("lockgate/handoffs/unreadable.jsonl")).unwrap();
+        assert_eq!(journal.newest_of_all(9).unwrap().len(), 2);
     }
 
     #[test]
