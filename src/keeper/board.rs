@@ -1,7 +1,7 @@
 //! What every connection may ask at any time: the status, whatever the keeper is busy with.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::lease::{Directory, Reading, Record};
 use crate::wire::{Holder, Role, Status, VERSION};
@@ -37,7 +37,7 @@ impl Board {
     }
 
     pub(super) fn show_role(&self, role: Role) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now();
         now.role = role;
         now.written = None;
         now.stopping = false;
@@ -45,7 +45,7 @@ impl Board {
 
     /// It holds, by this record.
     pub(super) fn show_holder(&self, written: &Record) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now();
         now.role = Role::Holder;
         now.written = Some(written.clone());
         now.stopping = false;
@@ -53,20 +53,20 @@ impl Board {
 
     /// Its app was told to stop.
     pub(super) fn show_stopping(&self) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.now().stopping = true;
     }
 
     pub(super) fn show_prepared(&self, prepared: bool) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).prepared = prepared;
+        self.now().prepared = prepared;
     }
 
     /// Why it is not live, or what a person must decide.
     pub(super) fn note(&self, note: String) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).note = note;
+        self.now().note = note;
     }
 
     pub(super) fn status(&self) -> Status {
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = self.now().clone();
         let (free, reading, lease, note) = match self.directory.look() {
             Ok(look) => (look.free, look.reading, look.identity, now.note),
             Err(error) => (false, Reading::Blank, String::new(), error.to_string()),
@@ -100,5 +100,9 @@ impl Board {
             note: if corrupt { "the lease's record is corrupt in both slots".to_owned() } else { note },
             unknown: BTreeMap::new(),
         }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

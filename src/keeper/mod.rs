@@ -3,6 +3,7 @@
 mod acquire;
 mod board;
 mod control;
+mod hearing;
 mod live;
 mod options;
 mod prepare;

@@ -292,7 +292,7 @@ pub(super) fn command_line(command: &[OsString]) -> String {
     command.iter().map(|word| OsStr::to_string_lossy(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Where to listen: an address and whether it is any address of this machine.
+/// Where to listen: the first of these that can be had.
 pub(super) fn control_addresses(control: Option<&str>) -> Result<Vec<std::net::SocketAddr>, OptionError> {
     use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
     let any = |port: u16| vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), (Ipv4Addr::UNSPECIFIED, port).into()];

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acquire::{Acquired, GaveUp, Interrupt, Place, Request, Stage};
-use super::control::{Conversation, Event};
-use super::prepare::{self, Preparation};
+use super::acquire::{Acquired, GaveUp, Interrupt, Place, Request};
+use super::control::Conversation;
+use super::hearing::{Hearing, YieldedTo};
+use super::prepare;
 use super::roles::{Keeper, Next, Role};
 use super::rules::{self, Asked, Standing};
 use super::say::say;
-use crate::child;
 use crate::lease::{Reading, Record};
-use crate::wire::{Role as Shown, Saying, Verb};
+use crate::wire::{Role as Shown, Saying};
 
 /// How often a keeper that stands by looks at the lease.
 const LOOK: Duration = Duration::from_millis(50);
@@ -43,9 +43,6 @@ impl Standby {
         Some(self.next_look)
     }
 }
-
-/// Who is to be told that the lease is free, since it yielded between two steps.
-type YieldedTo = Option<Arc<Conversation>>;
 
 impl Keeper {
     pub(super) fn look_at_lease(&mut self, mut standby: Standby, now: Instant) -> Next {
@@ -95,7 +92,7 @@ impl Keeper {
         self.board.note(standby.fault.clone().unwrap_or(text));
     }
 
-    /// Takes a lease that was seen free. Its `until` for the lock is now, or `OWN_START` at the keeper's own start.
+    /// Takes a lease that was seen free: tries until `lock_until`, somewhat longer at the keeper's own start.
     pub(super) fn acquire_unasked(&mut self, mut standby: Standby, lock_until: Instant) -> Next {
         let request = Request { asked: Asked::Unasked, lock_until, until: None };
         let result = self.acquire(request, None);
@@ -202,45 +199,11 @@ impl Keeper {
         request: Request,
         taker: Option<&Arc<Conversation>>,
     ) -> Result<Acquired, (GaveUp, YieldedTo)> {
-        let mut yielded_to = None;
-        let mut ended = Vec::new();
         let service =
             self.preparation.as_ref().filter(|_| taker.is_some()).map(|preparation| preparation.service.clone());
-        let own = self.preparation.as_ref().and_then(Preparation::ticket);
-        let mut interrupted = |stage| {
-            if stage == Stage::Locked {
-                self.board.show_role(Shown::Acquiring);
-            }
-            while let Ok(event) = self.events.try_recv() {
-                match event {
-                    Event::Signal(libc::SIGCHLD) => drop(child::reap()),
-                    Event::Signal(signal) if self.is_stop(signal) => return Some(Interrupt::Stop),
-                    Event::Signal(_) => {}
-                    Event::Ended(conversation) => ended.push(conversation),
-                    // Not live, and nothing that anybody else could have.
-                    Event::Line(from, Verb::Yield { .. }) if stage == Stage::Waiting => {
-                        from.say(&Saying::Free { ms: 0 });
-                    }
-                    Event::Line(from, Verb::Yield { ticket }) => {
-                        if own != Some(ticket.as_str()) && self.directory.ticket_is_good(&ticket).is_ok_and(|good| good)
-                        {
-                            yielded_to = Some(from);
-                            return Some(Interrupt::Yield);
-                        }
-                        from.refuse("this is not the ticket of a living standby at this lease");
-                    }
-                    Event::Line(from, Verb::Status {}) => drop(from),
-                    Event::Line(
-                        from,
-                        Verb::Prepare { .. } | Verb::Show { .. } | Verb::Take { .. } | Verb::Confirm { .. },
-                    ) => {
-                        from.refuse("this keeper is acquiring the lease");
-                    }
-                }
-            }
-            taker.is_some_and(|taker| taker.is_gone()).then_some(Interrupt::Gone)
-        };
-        let result = self.place(service.as_deref()).acquire(request, &mut interrupted);
+        let mut hearing = Hearing::of(self, taker);
+        let result = self.place(service.as_deref()).acquire(request, &mut |stage| hearing.interrupted(stage));
+        let Hearing { yielded_to, ended, .. } = hearing;
         for conversation in ended {
             self.forget(&conversation);
         }
