@@ -1,9 +1,13 @@
 //! What the keeper was asked to do: flags over environment over defaults.
 
+mod given;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use given::Given;
 
 use crate::spec::{glob, parse_duration};
 use crate::{child, wire};
@@ -128,7 +132,7 @@ pub(super) fn parse(
     if environment("LOCKGATE_KEEP").is_some_and(|value| value == "off") {
         return Ok(Task::RunInPlace(command, "LOCKGATE_KEEP=off".to_owned()));
     }
-    let options = given.valid(command, environment)?;
+    let options = valid(&given, command, environment)?;
     let line = command_line(&options.command);
     if !options.when.is_empty() && !options.when.iter().any(|pattern| glob::matches(pattern, &line)) {
         let reason = format!("the command line does not match --when {}", options.when.join(" or "));
@@ -137,130 +141,59 @@ pub(super) fn parse(
     Ok(Task::Keep(Box::new(options)))
 }
 
-/// Options by name, with the name that a person used, as they were given.
-#[derive(Default)]
-struct Given {
-    values: BTreeMap<&'static str, Vec<(String, String)>>,
-}
-
-const NAMES: [&str; 12] = [
-    "database",
-    "lease",
-    "control",
-    "when",
-    "grace",
-    "snapshot",
-    "foreign",
-    "defer",
-    "service",
-    "stop-signal",
-    "snapshot-hook",
-    "token-file",
-];
-const REPEATED: [&str; 2] = ["database", "when"];
-
-impl Given {
-    fn take(&mut self, option: &str, rest: &mut dyn Iterator<Item = OsString>) -> Result<(), OptionError> {
-        let (flag, value) = match option.split_once('=') {
-            Some((flag, value)) => (flag, Some(value.to_owned())),
-            None => (option, None),
-        };
-        let name = flag.strip_prefix("--").and_then(|name| NAMES.iter().find(|known| **known == name));
-        let name = name.ok_or_else(|| OptionError::Unknown(flag.to_owned()))?;
-        let next = || rest.next().map(|value| value.to_string_lossy().into_owned());
-        let value = value.or_else(next).ok_or_else(|| OptionError::NoValue(flag.to_owned()))?;
-        let values = self.values.entry(name).or_default();
-        if !REPEATED.contains(name) {
-            values.clear();
+/// What was given, if all of it makes sense.
+fn valid(
+    given: &Given,
+    command: Vec<OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Options, OptionError> {
+    let duration = |text: &str| parse_duration(text).map_err(|error| error.to_string());
+    let text = |name: &str| environment(name).map(|value| value.to_string_lossy().into_owned());
+    let databases = given.all("database");
+    let lease = given.one("lease").map(PathBuf::from);
+    if databases.is_empty() && lease.is_none() {
+        return Err(OptionError::NoDatabase);
+    }
+    let container = || kamal_service(&text("KAMAL_CONTAINER_NAME")?, text("KAMAL_VERSION").as_deref());
+    let skip_restore = match text("LOCKGATE_KEEP_RESTORE").as_deref() {
+        None | Some("") => false,
+        Some("skip") => true,
+        Some(other) => {
+            return Err(OptionError::Invalid {
+                name: "LOCKGATE_KEEP_RESTORE".to_owned(),
+                value: other.to_owned(),
+                why: "only `skip` has a meaning".to_owned(),
+            });
         }
-        values.push((flag.to_owned(), value));
-        Ok(())
-    }
-
-    /// Whatever no flag gave.
-    fn fill_from(&mut self, environment: &dyn Fn(&str) -> Option<OsString>) {
-        for name in NAMES {
-            let variable = format!("LOCKGATE_KEEP_{}", name.to_ascii_uppercase().replace('-', "_"));
-            let Some(value) = environment(&variable).filter(|value| !value.is_empty()) else { continue };
-            if self.values.contains_key(name) {
-                continue;
-            }
-            let value = value.to_string_lossy().into_owned();
-            let values = if REPEATED.contains(&name) {
-                value.split(':').filter(|part| !part.is_empty()).map(str::to_owned).collect()
-            } else {
-                vec![value]
-            };
-            self.values.insert(name, values.into_iter().map(|value| (variable.clone(), value)).collect());
-        }
-    }
-
-    fn one(&self, name: &str) -> Option<String> {
-        self.values.get(name)?.last().map(|(_, value)| value.clone())
-    }
-
-    fn all(&self, name: &str) -> Vec<String> {
-        self.values.get(name).into_iter().flatten().map(|(_, value)| value.clone()).collect()
-    }
-
-    fn read<T>(&self, name: &str, default: T, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, OptionError> {
-        let Some((flag, value)) = self.values.get(name).and_then(|values| values.last()) else { return Ok(default) };
-        parse(value).map_err(|why| OptionError::Invalid { name: flag.clone(), value: value.clone(), why })
-    }
-
-    fn valid(
-        &self,
-        command: Vec<OsString>,
-        environment: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Options, OptionError> {
-        let duration = |text: &str| parse_duration(text).map_err(|error| error.to_string());
-        let text = |name: &str| environment(name).map(|value| value.to_string_lossy().into_owned());
-        let databases = self.all("database");
-        let lease = self.one("lease").map(PathBuf::from);
-        if databases.is_empty() && lease.is_none() {
-            return Err(OptionError::NoDatabase);
-        }
-        let container = || kamal_service(&text("KAMAL_CONTAINER_NAME")?, text("KAMAL_VERSION").as_deref());
-        let skip_restore = match text("LOCKGATE_KEEP_RESTORE").as_deref() {
-            None | Some("") => false,
-            Some("skip") => true,
-            Some(other) => {
-                return Err(OptionError::Invalid {
-                    name: "LOCKGATE_KEEP_RESTORE".to_owned(),
-                    value: other.to_owned(),
-                    why: "only `skip` has a meaning".to_owned(),
-                });
-            }
-        };
-        Ok(Options {
-            lease,
-            databases,
-            control: self.one("control"),
-            when: self.all("when"),
-            grace: self.read("grace", Duration::from_secs(8), duration)?,
-            snapshot: self.read("snapshot", Snapshot::Auto, |value| match value {
-                "auto" => Ok(Snapshot::Auto),
-                "always" => Ok(Snapshot::Always),
-                "never" => Ok(Snapshot::Never),
-                _ => Err("say auto, always or never".to_owned()),
-            })?,
-            foreign: self.read("foreign", Foreign::Refuse, |value| match value {
-                "refuse" => Ok(Foreign::Refuse),
-                "warn" => Ok(Foreign::Warn),
-                _ => Err("say refuse or warn".to_owned()),
-            })?,
-            defer: self.read("defer", Duration::from_secs(5), duration)?,
-            service: self.one("service").or_else(container),
-            stop_signal: self.read("stop-signal", libc::SIGTERM, |value| {
-                child::named(value).ok_or_else(|| "no such signal".to_owned())
-            })?,
-            snapshot_hook: self.one("snapshot-hook"),
-            token_file: self.one("token-file").map(PathBuf::from),
-            skip_restore,
-            wishes: wishes(&text),
-            command,
-        })
-    }
+    };
+    Ok(Options {
+        lease,
+        databases,
+        control: given.one("control"),
+        when: given.all("when"),
+        grace: given.read("grace", Duration::from_secs(8), duration)?,
+        snapshot: given.read("snapshot", Snapshot::Auto, |value| match value {
+            "auto" => Ok(Snapshot::Auto),
+            "always" => Ok(Snapshot::Always),
+            "never" => Ok(Snapshot::Never),
+            _ => Err("say auto, always or never".to_owned()),
+        })?,
+        foreign: given.read("foreign", Foreign::Refuse, |value| match value {
+            "refuse" => Ok(Foreign::Refuse),
+            "warn" => Ok(Foreign::Warn),
+            _ => Err("say refuse or warn".to_owned()),
+        })?,
+        defer: given.read("defer", Duration::from_secs(5), duration)?,
+        service: given.one("service").or_else(container),
+        stop_signal: given.read("stop-signal", libc::SIGTERM, |value| {
+            child::named(value).ok_or_else(|| "no such signal".to_owned())
+        })?,
+        snapshot_hook: given.one("snapshot-hook"),
+        token_file: given.one("token-file").map(PathBuf::from),
+        skip_restore,
+        wishes: wishes(&text),
+        command,
+    })
 }
 
 /// What an app may ask of the proxy by its own environment.
