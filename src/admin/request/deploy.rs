@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{DEFAULT_TIMEOUT, go};
 use crate::config::ServiceSettings;
-use crate::control::Failure;
+use crate::control::{Failure, FailureKind};
 use crate::spec::{
     self, Deploy, Handoff, HealthCheck, OnBusy, OnDrainTimeout, Options, Target, TargetError, TargetOptions,
+    format_duration,
 };
 
 /// Where certificates for trials come from (contract 11.3).
@@ -174,6 +175,17 @@ impl DeployRequest {
         })
     }
 
+    /// One whose port cannot be dialled passes in the contract (1.4) and is never healthy: nobody need wait for that.
+    fn target_of(&self, text: &str) -> Result<Target, Failure> {
+        let target = Target::parse(text).map_err(|error| Failure::invalid(error.to_string()))?;
+        if target.port().is_some() || self.force {
+            return Ok(target);
+        }
+        let timeout = format_duration(self.deploy_timeout);
+        let failure = format!("target failed to become healthy within configured timeout ({timeout})");
+        Err(Failure::new(FailureKind::App, failure).hint(format!("{text}: {NO_PORT}")))
+    }
+
     /// All of it, parsed and valid. What the request leaves open the service's settings decide.
     ///
     /// # Errors
@@ -183,9 +195,9 @@ impl DeployRequest {
         if self.target.is_empty() {
             return Err(Failure::invalid("required flag(s) \"target\" not set"));
         }
-        let parse = |texts: &[String]| texts.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>();
+        let parse = |texts: &[String]| texts.iter().map(|text| self.target_of(text)).collect::<Result<Vec<_>, _>>();
         let (targets, readers) = (parse(&self.target)?, parse(&self.read_target)?);
-        let keeper = self.keeper.as_deref().map(target).transpose();
+        let keeper = self.keeper.as_deref().map(keeper).transpose();
         let keeper = keeper.map_err(|error| error.hint("this is the keeper's address (--keeper)"))?;
         if self.max_hold.is_some_and(|hold| hold.is_zero()) {
             return Err(Failure::invalid("max-hold must be above 0, else no request could wait"));
@@ -209,14 +221,15 @@ impl DeployRequest {
     }
 }
 
-/// One whose port cannot be dialled passes in the contract (1.4) and is never healthy: nobody need wait for that.
-fn target(text: &str) -> Result<Target, Failure> {
-    let target = Target::parse(text).map_err(|error| Failure::invalid(error.to_string()))?;
-    match target.port() {
-        Some(_) => Ok(target),
-        None => Err(Failure::invalid(TargetError(text.to_owned()).to_string()).hint("its port must be 1 to 65535")),
+fn keeper(text: &str) -> Result<Target, Failure> {
+    let keeper = Target::parse(text).map_err(|error| Failure::invalid(error.to_string()))?;
+    match keeper.port() {
+        Some(_) => Ok(keeper),
+        None => Err(Failure::invalid(TargetError(text.to_owned()).to_string()).hint(NO_PORT)),
     }
 }
+
+const NO_PORT: &str = "its port must be 1 to 65535";
 
 fn list(values: &[String]) -> Option<Vec<String>> {
     (!values.is_empty()).then(|| values.to_vec())
@@ -251,8 +264,11 @@ mod tests {
         for (json, error) in [
             ("{}", "required flag(s) \"target\" not set"),
             (r#"{"target":["a:80"]}"#, "a:80 :invalid host pattern"),
-            (r#"{"target":["ab:0"]}"#, "ab:0 :invalid host pattern"),
-            (r#"{"target":["ab"],"read_target":["ab:65536"]}"#, "ab:65536 :invalid host pattern"),
+            (r#"{"target":["ab:0"]}"#, "target failed to become healthy within configured timeout (30s)"),
+            (
+                r#"{"target":["ab"],"read_target":["ab:65536"],"deploy_timeout":"5s"}"#,
+                "target failed to become healthy within configured timeout (5s)",
+            ),
             (r#"{"target":["ab"],"keeper":"ab:99999"}"#, "ab:99999 :invalid host pattern"),
             (r#"{"target":["ab"],"tls":true}"#, "service options invalid: host must be set when using TLS"),
             (r#"{"target":["ab"],"health_check_port":70000}"#, "health-check-port 70000 is not a port"),
