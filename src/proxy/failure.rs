@@ -84,10 +84,9 @@ pub(super) fn answer(failure: &Failure, record: &mut Record) -> Response<Source>
         | Failure::Unreachable(ConnectError::TimedOut { .. })
         | Failure::Cut(Cut::Drained | Cut::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, ""),
         Failure::Unreachable(ConnectError::Lookup { .. } | ConnectError::Dial { .. })
+        | Failure::Connect
         | Failure::App(_)
         | Failure::Switched => (StatusCode::BAD_GATEWAY, ""),
-        // RFC 9110 9.3.6 is for proxies that a client has chosen. (The contract's 502 would blame the app.)
-        Failure::Connect => (StatusCode::NOT_IMPLEMENTED, ""),
     };
     page::page(status, message)
 }
@@ -102,7 +101,8 @@ fn malformed(record: &mut Record, mut response: Response<Source>) -> Response<So
 fn report(failure: &Failure, record: &Record) {
     let (service, target, path) = (record.service(), record.target(), record.path());
     match failure {
-        Failure::Switched
+        Failure::Connect
+        | Failure::Switched
         | Failure::App(_)
         | Failure::Unreachable(ConnectError::Lookup { .. } | ConnectError::Dial { .. }) => {
             error!(target, path, error = %failure, "Error while proxying");
@@ -117,7 +117,6 @@ fn report(failure: &Failure, record: &Record) {
         | Failure::Coding
         | Failure::Expectation
         | Failure::ClientLeft
-        | Failure::Connect
         | Failure::NoService
         | Failure::NoTarget
         | Failure::Stopping
