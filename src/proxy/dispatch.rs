@@ -163,6 +163,7 @@ fn answer(
     response: Response<Incoming>,
 ) -> Result<Response<Source>, Failure> {
     let (mut head, incoming) = response.into_parts();
+    head::check_answer(&mut head.headers)?;
     flight.with_revision(|revision| passage.record.response_headers(&revision.options, &head.headers));
     head::strip_hop_by_hop(&mut head.headers);
     let events = is_event_stream(&head.headers);

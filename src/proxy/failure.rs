@@ -49,6 +49,9 @@ pub(super) enum Failure {
     /// The app: broke off, or spoke no HTTP.
     #[error("{0}")]
     App(hyper::Error),
+    /// The app: a transfer coding other than chunked.
+    #[error("unsupported transfer encoding of the answer")]
+    AppCoding,
     /// The app: switched to a protocol that was not asked for.
     #[error("backend tried to switch to a protocol that was not requested")]
     Switched,
@@ -86,6 +89,7 @@ pub(super) fn answer(failure: &Failure, record: &mut Record) -> Response<Source>
         Failure::Unreachable(ConnectError::Lookup { .. } | ConnectError::Dial { .. })
         | Failure::Connect
         | Failure::App(_)
+        | Failure::AppCoding
         | Failure::Switched => (StatusCode::BAD_GATEWAY, ""),
     };
     page::page(status, message)
@@ -104,6 +108,7 @@ fn report(failure: &Failure, record: &Record) {
         Failure::Connect
         | Failure::Switched
         | Failure::App(_)
+        | Failure::AppCoding
         | Failure::Unreachable(ConnectError::Lookup { .. } | ConnectError::Dial { .. }) => {
             error!(target, path, error = %failure, "Error while proxying");
         }

@@ -129,6 +129,32 @@ fn a_body_that_ends_with_its_connection_becomes_chunked() {
 }
 
 #[test]
+fn chunks_count_and_a_length_beside_them_says_nothing() {
+    for length in [3, 9] {
+        let (proxy, _app) = shop(move |turn| {
+            turn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n"));
+            turn.send("5\r\nhello\r\n0\r\n\r\n");
+            Then::Keep
+        });
+        let answer = proxy.client().get("/");
+        assert_eq!((answer.text().as_str(), answer.header("content-length")), ("hello", None));
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    }
+}
+
+#[test]
+fn an_answer_in_another_coding_than_chunked_is_refused() {
+    for codings in ["gzip, chunked", "chunked\r\nTransfer-Encoding: chunked", "gzip"] {
+        let (proxy, _app) = shop(move |turn| {
+            turn.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {codings}\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
+            Then::Close
+        });
+        assert_eq!(proxy.client().get("/").status, 502, "{codings}");
+        assert_eq!(proxy.line("Error while proxying")["error"], "unsupported transfer encoding of the answer");
+    }
+}
+
+#[test]
 fn a_client_is_told_to_continue_and_its_body_passes() {
     let (proxy, app) = shop(polite);
     let mut client = proxy.client();

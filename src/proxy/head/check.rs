@@ -1,8 +1,8 @@
-//! What must hold of a request's head that hyper leaves to us.
+//! What must hold of a head that hyper leaves to us.
 
-use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::proxy::failure::Failure;
 
@@ -11,14 +11,30 @@ use crate::proxy::failure::Failure;
 pub(in crate::proxy) fn check(head: &mut Parts) -> Result<(), Failure> {
     check_host(head)?;
     check_target(head)?;
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.next().is_some_and(|c| !c.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
+    if is_coded_otherwise(&head.headers) {
         return Err(Failure::Coding);
     }
     if head.headers.get(EXPECT).is_some_and(|e| !e.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Failure::Expectation);
     }
     Ok(())
+}
+
+/// The same of an answer's head: no transfer coding but chunked, beside which a Content-Length says nothing (RFC 9112 6.3).
+pub(in crate::proxy) fn check_answer(headers: &mut HeaderMap) -> Result<(), Failure> {
+    if is_coded_otherwise(headers) {
+        return Err(Failure::AppCoding);
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    Ok(())
+}
+
+/// Than not at all, or by chunked alone.
+fn is_coded_otherwise(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|c| !c.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
 fn check_host(head: &Parts) -> Result<(), Failure> {

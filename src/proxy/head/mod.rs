@@ -16,7 +16,7 @@ use crate::router::{self, Route};
 use crate::service::Service;
 use crate::spec;
 
-pub(super) use check::check;
+pub(super) use check::{check, check_answer};
 pub(super) use toward::{Toward, strip_hop_by_hop, wanted_upgrade};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
