@@ -3,10 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
+use lockgate::handoff::machine::State;
 use stateright::{Checker as _, HasDiscoveries, Model as _, Property};
 
 use crate::graph::{Edges, Print};
-use crate::world::{Node, World, Wrong};
+use crate::world::{Node, Role, Stop, World, Wrong};
 use crate::{Model, Rules};
 
 pub(crate) fn properties() -> Vec<Property<Model>> {
@@ -30,6 +31,10 @@ pub(crate) fn properties() -> Vec<Property<Model>> {
             "a target that cannot be confirmed closes no gate on an app without a keeper",
             |_, node| !is(node, Wrong::Closed),
         ),
+        // With two faults it may take the lease by itself while the line is on its way.
+        Property::<Model>::always("a rollback stops no app of a confirmed epoch", |model, node| {
+            model.faults > 1 || !stops_confirmed(&node.world)
+        }),
     ]
 }
 
@@ -46,6 +51,14 @@ fn open_means_confirmed(world: &World) -> bool {
     !world.gate_open()
         || world.live(active) == 0
         || (world.directory.holder == Some(active) && !world.directory.unconfirmed)
+}
+
+fn stops_confirmed(world: &World) -> bool {
+    let Some(run) = &world.proxy.run else { return false };
+    matches!(run.state, State::Rollback(_))
+        && world.keeper(run.new).role == Role::Stopping(Stop::Yield)
+        && world.directory.holder == Some(run.new)
+        && !world.directory.unconfirmed
 }
 
 const THREADS: usize = 2;

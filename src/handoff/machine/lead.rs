@@ -149,6 +149,10 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut acquire: Acquire, event: Event) -
             State::Acquire(Acquire { refused: Some(why.into()), ..acquire })
         }
         Event::Said(Side::New, Saying::Status(status)) => by_standing(turn, acquire, &status),
+        Event::Expired(Timer::Again) => {
+            turn.act(Action::Say(Side::New, Verb::Status {}));
+            State::Acquire(acquire)
+        }
         Event::Expired(Timer::Deadline) => {
             fail_to_take(turn, &acquire, Link::Up, Reason::Slow(Side::New, "take the lease"))
         }
@@ -163,12 +167,16 @@ pub(super) fn acquire(turn: &mut Turn<'_>, mut acquire: Acquire, event: Event) -
     }
 }
 
-/// It refused to take: because it holds already, or it stands by and something is wrong.
+/// It refused to take: because it holds already, or will in a moment, or it stands by and something is wrong.
 fn by_standing(turn: &mut Turn<'_>, acquire: Acquire, status: &Status) -> State {
     match standing(status) {
         Standing::Confirmed => begin_boot(turn, acquire.hold, Leased { epoch: status.epoch, confirmed: true }),
         Standing::Unconfirmed => begin_boot(turn, acquire.hold, Leased { epoch: status.epoch, confirmed: false }),
-        Standing::Acquiring => State::Acquire(acquire),
+        // By itself: nobody is told when it is done.
+        Standing::Acquiring => {
+            turn.again();
+            State::Acquire(acquire)
+        }
         Standing::Standby => {
             let why = acquire.refused.clone().unwrap_or_else(|| "it stands by".into());
             fail_to_take(turn, &acquire, Link::Up, Reason::Refused(Side::New, why))

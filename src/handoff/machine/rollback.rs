@@ -49,7 +49,7 @@ pub enum Stage {
     ReconnectOld,
     /// Waits for the old keeper's ticket.
     PrepareOld,
-    /// Waits for the new keeper's greeting: only what is not confirmed is told to yield.
+    /// Waits for the new keeper's status, asked or its greeting: only who holds an unconfirmed epoch is told to yield.
     MeetNew(Word),
     /// Waits for the new app to exit.
     YieldNew,
@@ -248,14 +248,12 @@ fn preparing_old(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) -> S
 fn old_prepared(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &str) -> State {
     turn.act(Action::StopProbe);
     rollback.back = None;
-    match rollback.new {
-        Link::Up => yield_new(turn, rollback, ticket),
-        Link::Down | Link::Absent => {
-            turn.act(Action::Connect { side: Side::New, at: None });
-            back(turn, &rollback);
-            at(rollback, Stage::MeetNew(ticket.into()))
-        }
-    }
+    turn.act(match rollback.new {
+        Link::Up => Action::Say(Side::New, Verb::Status {}),
+        Link::Down | Link::Absent => Action::Connect { side: Side::New, at: None },
+    });
+    back(turn, &rollback);
+    at(rollback, Stage::MeetNew(ticket.into()))
 }
 
 fn meeting_new(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &Word, event: Event) -> State {
@@ -269,15 +267,25 @@ fn meeting_new(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &Word, event
                     back(turn, &rollback);
                     at(rollback, Stage::AdoptNew)
                 }
-                Standing::Unconfirmed | Standing::Acquiring | Standing::Standby => yield_new(turn, rollback, ticket),
+                // What it takes by itself is confirmed at birth.
+                Standing::Acquiring => {
+                    turn.again();
+                    State::Rollback(rollback)
+                }
+                Standing::Unconfirmed => yield_new(turn, rollback, ticket),
+                // A yield might be read only after it has taken the lease by itself.
+                Standing::Standby => take(turn, rollback),
             }
+        }
+        Event::Expired(Timer::Again) => {
+            turn.act(Action::Say(Side::New, Verb::Status {}));
+            State::Rollback(rollback)
         }
         Event::Broken(Side::New) => take(turn, rollback),
         event => waiting(turn, rollback, &event, (Side::New, "answer")),
     }
 }
 
-/// To one that stands by it does no harm: `free` at once.
 fn yield_new(turn: &mut Turn<'_>, rollback: Rollback, ticket: &str) -> State {
     turn.act(Action::Say(Side::New, Verb::Yield { ticket: ticket.to_owned() }));
     back(turn, &rollback);

@@ -6,6 +6,8 @@ use super::*;
 fn brought_back(led: &mut Led) -> &mut Led {
     assert!(led.says_prepare(Side::Old), "{:?}", led.did);
     led.on(ready(Side::Old));
+    assert!(led.says(Side::New, &Verb::Status {}), "{:?}", led.did);
+    led.on(greets(Side::New, Role::Holder, false));
     assert!(led.says(Side::New, &Verb::Yield { ticket: "old".into() }), "{:?}", led.did);
     led.on(free(Side::New));
     assert!(led.says_take(Side::Old));
@@ -99,6 +101,26 @@ fn a_new_keeper_that_turns_out_confirmed_is_never_told_to_yield_but_active() {
 }
 
 #[test]
+fn a_new_keeper_that_took_the_lease_by_itself_is_asked_until_it_has_it_and_is_active() {
+    let refuses: fn() -> Led = || {
+        let mut led = Led::until(Phase::Acquire);
+        led.on(refused(Side::New)).on(greets(Side::New, Role::Acquiring, false)).on(expired(Timer::Again));
+        assert!(led.says(Side::New, &Verb::Status {}));
+        led
+    };
+    let mut led = refuses();
+    led.on(greets(Side::New, Role::Holder, true));
+    assert!(led.on(good(Side::New)).is_live());
+
+    let mut led = refuses();
+    led.on(expired(Timer::Deadline)).on(ready(Side::Old)).on(greets(Side::New, Role::Acquiring, false));
+    assert!(led.on(expired(Timer::Again)).says(Side::New, &Verb::Status {}));
+    led.on(greets(Side::New, Role::Holder, true));
+    assert!(!led.all.iter().any(|action| matches!(action, Action::Say(Side::New, Verb::Yield { .. }))));
+    assert!(led.on(good(Side::New)).is_live());
+}
+
+#[test]
 fn a_confirmed_epoch_whose_app_fails_is_left_to_following() {
     let mut led = Led::until(Phase::Acquire);
     led.on(leased(Side::New, true)).on(started(Side::New)).on(expired(Timer::Deadline));
@@ -147,7 +169,11 @@ fn an_old_keeper_that_took_the_lease_by_itself_is_probed_and_active() {
 #[test]
 fn an_old_keeper_that_was_not_the_last_confirmed_one_is_confirmed_after_its_rollback() {
     let mut led = Led::until(Phase::Boot);
-    led.on(exited(Side::New)).on(ready(Side::Old)).on(free(Side::New)).on(leased(Side::Old, false));
+    led.on(exited(Side::New))
+        .on(ready(Side::Old))
+        .on(greets(Side::New, Role::Standby, false))
+        .on(free(Side::New))
+        .on(leased(Side::Old, false));
     led.on(started(Side::Old)).on(good(Side::Old));
     assert!(led.says(Side::Old, &Verb::Confirm { epoch: 8 }));
     assert!(led.is_closed());
@@ -158,7 +184,11 @@ fn an_old_keeper_that_was_not_the_last_confirmed_one_is_confirmed_after_its_roll
 #[test]
 fn a_rollback_that_fails_leaves_the_gate_closed_and_both_reasons() {
     let mut led = Led::until(Phase::Boot);
-    led.on(exited(Side::New)).on(ready(Side::Old)).on(free(Side::New)).on(exited(Side::Old));
+    led.on(exited(Side::New))
+        .on(ready(Side::Old))
+        .on(greets(Side::New, Role::Standby, false))
+        .on(free(Side::New))
+        .on(exited(Side::Old));
     let Outcome::Unavailable { forward, back: Some(back) } = led.outcome() else { panic!("{:?}", led.outcome()) };
     assert!(forward.to_string().starts_with("the new app exited"));
     assert!(back.to_string().starts_with("the old app exited"));
@@ -228,7 +258,7 @@ fn an_old_keeper_that_cannot_be_prepared_is_asked_again_until_the_time_is_over()
 #[test]
 fn an_old_keeper_that_refuses_to_take_what_it_took_by_itself_is_probed_and_active() {
     let mut led = Led::until(Phase::Boot);
-    led.on(exited(Side::New)).on(ready(Side::Old)).on(free(Side::New));
+    led.on(exited(Side::New)).on(ready(Side::Old)).on(greets_alone(Side::New, false));
     assert!(led.says_take(Side::Old));
     led.on(refused(Side::Old));
     assert!(led.says(Side::Old, &Verb::Status {}));
