@@ -48,6 +48,19 @@ fn a_lease_directory_that_is_gone_is_refused_before_the_hold() {
 }
 
 #[test]
+fn a_version_on_another_volume_is_refused_though_it_holds_a_lease_there() {
+    let (world, live) = World::with_shop();
+    let elsewhere = world.home.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let next = Shop::version(2).volume(&elsewhere).start(&world);
+    next.says("holds the lease, epoch 1");
+    is_refused_before_the_hold(&world, &next, "is the same volume mounted in both?");
+    world.serves(&live);
+    world.deploy(&next, &["--handoff=overlap"]).succeeds();
+    world.serves(&next);
+}
+
+#[test]
 fn a_full_disk_is_refused_before_the_hold() {
     let Some((world, live)) = World::with_shop_on_a_small_disk() else { return };
     let next = Shop::version(2).start(&world);

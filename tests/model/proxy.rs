@@ -420,6 +420,7 @@ fn knows_word(state: &State, word: u8) -> bool {
 fn epoch_of(state: &State) -> Option<u64> {
     match state {
         State::Preflight(Preflight::Probing { keeper, .. }) => keeper.map(|keeper| keeper.epoch),
+        State::Preflight(Preflight::Comparing(keeper, _)) => Some(keeper.epoch),
         State::Acquire(acquire) => acquire.leased.map(|leased| leased.epoch),
         State::Boot(boot) => Some(boot.leased.epoch),
         State::Confirm(confirm) => Some(confirm.epoch),

@@ -32,6 +32,8 @@ pub enum Preflight {
     },
     /// The new side's keeper is acquiring: what becomes of it?
     Acquiring,
+    /// The new side holds: the old side's greeting. Has it the same lease?
+    Comparing(Epoch, Word),
     /// The old side's greeting.
     Meeting {
         /// The new side says that somebody holds the lease.
@@ -83,6 +85,7 @@ pub(super) fn step(turn: &mut Turn<'_>, state: Preflight, event: Event) -> State
         Preflight::Greeting(signs) => greeting(turn, signs, event),
         Preflight::Probing { keeper, last } => probing(turn, keeper, last, event),
         Preflight::Acquiring => acquiring(turn, event),
+        Preflight::Comparing(keeper, lease) => comparing(turn, keeper, lease, event),
         Preflight::Meeting { held, lease } => prepare::meeting(turn, held, lease, event),
         Preflight::Preparing(old) => prepare::preparing(turn, old, event),
         Preflight::Refused(old, why) => prepare::refused(turn, old, why, event),
@@ -180,8 +183,8 @@ fn no_keeper(turn: &mut Turn<'_>, healthy: bool) -> State {
 
 pub(super) fn by_standing(turn: &mut Turn<'_>, status: &Status) -> State {
     match standing(status) {
-        Standing::Confirmed => probe_holder(turn, Epoch { epoch: status.epoch, confirmed: true }),
-        Standing::Unconfirmed => probe_holder(turn, Epoch { epoch: status.epoch, confirmed: false }),
+        Standing::Confirmed => holds(turn, Epoch { epoch: status.epoch, confirmed: true }, &status.lease),
+        Standing::Unconfirmed => holds(turn, Epoch { epoch: status.epoch, confirmed: false }, &status.lease),
         Standing::Acquiring => {
             turn.act(Action::StopProbe);
             turn.deadline(turn.plan.limits.deploy_timeout);
@@ -192,7 +195,56 @@ pub(super) fn by_standing(turn: &mut Turn<'_>, status: &Status) -> State {
     }
 }
 
-/// A target whose keeper holds already. Only a probe made after its word counts.
+/// A target whose keeper holds already. Where that is another lease than the old side's, both are live on data of their
+/// own: only who asks for `overlap` wants that.
+fn holds(turn: &mut Turn<'_>, keeper: Epoch, lease: &str) -> State {
+    match turn.plan.aim {
+        Aim::Deploy(Handoff::Auto | Handoff::Exclusive | Handoff::Drain) if turn.plan.old_keeper => {
+            turn.act(Action::StopProbe);
+            turn.act(Action::Connect { side: Side::Old, at: None });
+            turn.deadline(GREETING);
+            State::Preflight(Preflight::Comparing(keeper, lease.into()))
+        }
+        Aim::Deploy(_) | Aim::Adopt | Aim::Recover(_) => probe_holder(turn, keeper),
+    }
+}
+
+fn comparing(turn: &mut Turn<'_>, keeper: Epoch, lease: Word, event: Event) -> State {
+    match event {
+        Event::Said(Side::Old, Saying::Status(old)) => {
+            turn.act(Action::HangUp(Side::Old));
+            let is_ours = old.service.as_deref().is_none_or(|service| *service == *turn.plan.service);
+            if is_ours && *old.lease != *lease { turn.give_up(other_lease()) } else { probe_holder(turn, keeper) }
+        }
+        Event::Broken(Side::Old) | Event::Expired(Timer::Deadline) => {
+            turn.act(Action::HangUp(Side::Old));
+            let text = "the old app's keeper does not answer: whether the new one's has the same lease is not known";
+            turn.act(Action::Warn(text.into()));
+            probe_holder(turn, keeper)
+        }
+        Event::Broken(Side::New) => turn.give_up(Reason::Lost(Side::New)),
+        Event::Said(Side::New, Saying::Exited { code, lines }) => {
+            turn.give_up(Reason::Exited(Side::New, last_words(code, &lines)))
+        }
+        Event::Said(..)
+        | Event::Begin
+        | Event::Expired(Timer::Patience | Timer::Unhealthy | Timer::Again)
+        | Event::Settled
+        | Event::Drained
+        | Event::InFlight(_)
+        | Event::Absent(_)
+        | Event::Probed(..)
+        | Event::Released
+        | Event::Abort
+        | Event::Shutdown => State::Preflight(Preflight::Comparing(keeper, lease)),
+    }
+}
+
+pub(super) fn other_lease() -> Reason {
+    Reason::Unfit("the two apps' keepers have different leases: is the same volume mounted in both?".into())
+}
+
+/// Only a probe made after the keeper's word counts.
 fn probe_holder(turn: &mut Turn<'_>, keeper: Epoch) -> State {
     turn.act(Action::Epoch(keeper.epoch));
     turn.act(Action::StopProbe);

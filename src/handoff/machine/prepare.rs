@@ -81,8 +81,7 @@ fn met(turn: &mut Turn<'_>, held: bool, lease: Word, status: &Status) -> State {
         return turn.give_up(Reason::Refused(Side::Old, why));
     }
     if *status.lease != *lease {
-        let text = "the two apps' keepers have different leases: is the same volume mounted in both?";
-        return turn.give_up(Reason::Unfit(text.into()));
+        return turn.give_up(preflight::other_lease());
     }
     match (standing(status), &status.holder) {
         (Standing::Confirmed | Standing::Unconfirmed, _) => prepare(turn, Known { link: Link::Up, holds: true }),

@@ -38,7 +38,10 @@ fn a_port_that_refused_before_the_app_answered_proves_nothing() {
     let mut led = Led::deploy(Handoff::Auto);
     led.on(expired(Timer::Again)).on(good(Side::New)).on(Event::Absent(Side::New)).on(Event::Broken(Side::New));
     assert!(matches!(led.state, State::Preflight(Preflight::Greeting(_))));
-    led.on(expired(Timer::Again)).on(greets(Side::New, Role::Holder, true)).on(good(Side::New));
+    led.on(expired(Timer::Again))
+        .on(greets(Side::New, Role::Holder, true))
+        .on(Event::Broken(Side::Old))
+        .on(good(Side::New));
     assert!(led.is_live());
 }
 
@@ -121,15 +124,16 @@ fn a_standby_is_refused_for_overlap_and_for_drain() {
 #[test]
 fn a_confirmed_holder_is_probed_and_flipped_to() {
     let mut led = Led::deploy(Handoff::Auto);
-    led.on(good(Side::New)).on(greets(Side::New, Role::Holder, true));
+    led.on(good(Side::New)).on(greets(Side::New, Role::Holder, true)).on(good(Side::New));
     assert!(!led.is_live(), "only a probe after the keeper's word counts");
+    led.on(greets(Side::Old, Role::Standby, true));
     assert!(led.on(good(Side::New)).is_live());
 }
 
 #[test]
 fn an_unconfirmed_holder_is_probed_confirmed_and_flipped_to() {
     let mut led = Led::deploy(Handoff::Auto);
-    led.on(greets(Side::New, Role::Holder, false)).on(good(Side::New));
+    led.on(greets(Side::New, Role::Holder, false)).on(greets(Side::Old, Role::Standby, true)).on(good(Side::New));
     assert!(led.says(Side::New, &Verb::Confirm { epoch: 7 }));
     assert!(!led.ever(&Action::Flip(Side::New)));
     assert!(led.on(Event::Said(Side::New, Saying::Confirmed { epoch: 7 })).is_live());
@@ -140,7 +144,7 @@ fn an_acquiring_target_is_waited_for() {
     let mut led = Led::deploy(Handoff::Auto);
     led.on(greets(Side::New, Role::Acquiring, true)).on(expired(Timer::Again));
     assert!(led.says(Side::New, &Verb::Status {}));
-    led.on(greets(Side::New, Role::Holder, true)).on(good(Side::New));
+    led.on(greets(Side::New, Role::Holder, true)).on(greets(Side::Old, Role::Standby, true)).on(good(Side::New));
     assert!(led.is_live());
 }
 
@@ -161,6 +165,39 @@ fn keepers_of_different_leases_are_refused() {
     assert!(led.gave_up().to_string().contains("same volume"));
 }
 
+/// A target that holds another lease than the old side's keeper.
+fn elsewhere(kind: Handoff) -> Led {
+    let mut new = status(Side::New, Role::Holder, true);
+    new.lease = "9:9".into();
+    let mut led = Led::deploy(kind);
+    led.on(Event::Said(Side::New, Saying::Status(Box::new(new))));
+    led
+}
+
+#[test]
+fn a_target_that_holds_another_lease_is_refused_unless_an_overlap_is_asked_for() {
+    for kind in [Handoff::Auto, Handoff::Exclusive, Handoff::Drain] {
+        let mut led = elsewhere(kind);
+        assert!(led.does(&Action::Connect { side: Side::Old, at: None }));
+        led.on(greets(Side::Old, Role::Holder, true));
+        assert!(led.gave_up().to_string().contains("same volume"));
+    }
+    assert!(elsewhere(Handoff::Overlap).on(good(Side::New)).is_live());
+}
+
+#[test]
+fn an_old_keeper_that_is_gone_or_anothers_is_no_hindrance_to_a_holder() {
+    let mut led = elsewhere(Handoff::Auto);
+    assert!(led.on(Event::Broken(Side::Old)).on(good(Side::New)).is_live());
+    assert!(led.warned("the old app's keeper does not answer"));
+
+    let mut other = status(Side::Old, Role::Holder, true);
+    other.service = Some("wiki".into());
+    let mut led = elsewhere(Handoff::Auto);
+    led.on(Event::Said(Side::Old, Saying::Status(Box::new(other))));
+    assert!(led.on(good(Side::New)).is_live());
+}
+
 #[test]
 fn what_a_standby_refuses_to_prepare_is_refused_before_the_hold() {
     let mut led = Led::deploy(Handoff::Auto);
@@ -173,7 +210,7 @@ fn what_a_standby_refuses_to_prepare_is_refused_before_the_hold() {
 fn one_that_took_the_free_lease_while_it_was_asked_to_prepare_is_a_holder_like_any_other() {
     let mut led = Led::deploy(Handoff::Auto);
     led.on(greets(Side::New, Role::Standby, true)).on(greets(Side::Old, Role::Holder, true)).on(refused(Side::New));
-    led.on(greets(Side::New, Role::Holder, true)).on(good(Side::New));
+    led.on(greets(Side::New, Role::Holder, true)).on(greets(Side::Old, Role::Standby, true)).on(good(Side::New));
     assert!(led.is_live());
 }
 
