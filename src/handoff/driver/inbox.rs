@@ -3,11 +3,17 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::handoff::machine::{Event, Side, Timer};
+
+/// Letters that lie unread; whoever has one more to tell waits.
+const UNREAD: usize = 64;
+/// What came before a timer was due is told before it, but a timer waits no longer than this: who talks without end
+/// keeps no gate closed.
+const OVERDUE: Duration = Duration::from_millis(100);
 
 /// What may be waited for at once, one of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,8 +32,8 @@ pub(super) struct Inbox {
     tasks: JoinSet<()>,
     running: HashMap<Source, (u64, AbortHandle)>,
     started: u64,
-    sender: UnboundedSender<Letter>,
-    letters: UnboundedReceiver<Letter>,
+    sender: Sender<Letter>,
+    letters: Receiver<Letter>,
     timers: HashMap<Timer, Instant>,
     signals: UnboundedReceiver<Event>,
 }
@@ -42,23 +48,23 @@ struct Letter {
 #[derive(Clone)]
 pub(super) struct Pen {
     from: (Source, u64),
-    sender: UnboundedSender<Letter>,
+    sender: Sender<Letter>,
 }
 
 impl Pen {
-    pub(super) fn tell(&self, event: Event) {
-        let _ = self.sender.send(Letter { from: self.from, event, why: None });
+    pub(super) async fn tell(&self, event: Event) {
+        let _ = self.sender.send(Letter { from: self.from, event, why: None }).await;
     }
 
     /// With a reason, for people only.
-    pub(super) fn tell_why(&self, event: Event, why: String) {
-        let _ = self.sender.send(Letter { from: self.from, event, why: Some(why) });
+    pub(super) async fn tell_why(&self, event: Event, why: String) {
+        let _ = self.sender.send(Letter { from: self.from, event, why: Some(why) }).await;
     }
 }
 
 impl Inbox {
     pub(super) fn new(signals: UnboundedReceiver<Event>) -> Self {
-        let (sender, letters) = unbounded_channel();
+        let (sender, letters) = channel(UNREAD);
         let (tasks, running, timers) = (JoinSet::new(), HashMap::new(), HashMap::new());
         Self { tasks, running, started: 0, sender, letters, timers, signals }
     }
@@ -96,22 +102,68 @@ impl Inbox {
     pub(super) async fn next(&mut self) -> (Event, Option<String>) {
         loop {
             let due = self.timers.iter().min_by_key(|(_, at)| **at).map(|(timer, at)| (*timer, *at));
-            let (timer, at) = due.unzip();
             tokio::select! {
                 biased;
+                Some(event) = self.signals.recv() => return (event, None),
+                timer = first(due, OVERDUE) => return self.expired(timer),
                 Some(letter) = self.letters.recv() => {
                     let (source, number) = letter.from;
                     if self.running.get(&source).is_some_and(|(current, _)| *current == number) {
                         return (letter.event, letter.why);
                     }
                 }
-                Some(event) = self.signals.recv() => return (event, None),
-                () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
-                    let Some(timer) = timer else { continue };
-                    self.timers.remove(&timer);
-                    return (Event::Expired(timer), None);
-                }
+                timer = first(due, Duration::ZERO) => return self.expired(timer),
             }
         }
+    }
+
+    fn expired(&mut self, timer: Timer) -> (Event, Option<String>) {
+        self.timers.remove(&timer);
+        (Event::Expired(timer), None)
+    }
+}
+
+/// Waits until this timer, if there is one, is due, and so much longer.
+async fn first(due: Option<(Timer, Instant)>, longer: Duration) -> Timer {
+    match due {
+        Some((timer, at)) => {
+            sleep_until(at + longer).await;
+            timer
+        }
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_talks_without_end_keeps_no_timer_and_no_signal_from_being_told() {
+        let (operator, signals) = unbounded_channel();
+        let mut inbox = Inbox::new(signals);
+        inbox.watch(Source::Probe, |pen| async move {
+            loop {
+                pen.tell(Event::Settled).await;
+            }
+        });
+        assert_eq!(inbox.next().await.0, Event::Settled);
+        operator.send(Event::Abort).unwrap();
+        assert_eq!(inbox.next().await.0, Event::Abort);
+        inbox.wake(Timer::Deadline, Duration::ZERO);
+        while inbox.next().await.0 != Event::Expired(Timer::Deadline) {}
+        assert!(inbox.letters.len() <= UNREAD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_before_a_timer_was_due_is_told_before_it() {
+        let mut inbox = Inbox::new(unbounded_channel().1);
+        inbox.wake(Timer::Deadline, Duration::ZERO);
+        inbox.watch(Source::Probe, |pen| async move { pen.tell(Event::Settled).await });
+        tokio::task::yield_now().await;
+        assert_eq!(inbox.next().await.0, Event::Settled);
+        assert_eq!(inbox.next().await.0, Event::Expired(Timer::Deadline));
     }
 }

@@ -197,7 +197,7 @@ impl<W: Watcher> Driver<'_, W> {
             loop {
                 let flying = flights.survey(scope).await;
                 if !flying.iter().any(|request| request.age >= YOUNG && !request.tunnel && !request.events) {
-                    return pen.tell(Event::Settled);
+                    return pen.tell(Event::Settled).await;
                 }
                 sleep(SETTLE).await;
             }
@@ -216,7 +216,7 @@ impl<W: Watcher> Driver<'_, W> {
                 }
             };
             tokio::join!(drain.done(), closed);
-            pen.tell(Event::Drained);
+            pen.tell(Event::Drained).await;
         });
     }
 
@@ -264,7 +264,7 @@ impl<W: Watcher> Driver<'_, W> {
         let gate = Arc::clone(&self.job.service.gate);
         self.inbox.watch(Source::Release, |pen| async move {
             gate.released().await;
-            pen.tell(Event::Released);
+            pen.tell(Event::Released).await;
         });
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn probe(side: Side, revision: Arc<Revision>, pace: Pace, pen: 
                 ticker.tick().await;
                 let verdict = round(&revision, check).await;
                 log(&revision, check, &verdict);
-                pen.tell(Event::Probed(side, verdict));
+                pen.tell(Event::Probed(side, verdict)).await;
             }
         }
         Pace::Eager => {
@@ -40,7 +40,7 @@ pub(super) async fn probe(side: Side, revision: Arc<Revision>, pace: Pace, pen: 
             loop {
                 let verdict = round(&revision, check).await;
                 let least = if matches!(verdict, Verdict::Unhealthy(_)) { ANSWERED } else { EAGER };
-                pen.tell(Event::Probed(side, verdict));
+                pen.tell(Event::Probed(side, verdict)).await;
                 pause((began.elapsed() / PART).min(check.interval).max(least)).await;
             }
         }

@@ -31,20 +31,20 @@ impl Voice {
 async fn converse(side: Side, keeper: String, token: Option<String>, mut orders: UnboundedReceiver<Verb>, pen: Pen) {
     let mut conversation = match Conversation::begin(&keeper, token, PATIENCE).await {
         Ok((conversation, status)) => {
-            pen.tell(Event::Said(side, Saying::Status(Box::new(status))));
+            pen.tell(Event::Said(side, Saying::Status(Box::new(status)))).await;
             conversation
         }
         Err(error) => {
             if error.is_absence() {
-                pen.tell(Event::Absent(side));
+                pen.tell(Event::Absent(side)).await;
             }
-            return pen.tell_why(Event::Broken(side), error.to_string());
+            return pen.tell_why(Event::Broken(side), error.to_string()).await;
         }
     };
     let error = loop {
         tokio::select! {
             heard = conversation.hear() => match heard {
-                Ok(saying) => pen.tell(Event::Said(side, saying)),
+                Ok(saying) => pen.tell(Event::Said(side, saying)).await,
                 Err(error) => break error,
             },
             order = orders.recv() => {
@@ -55,7 +55,7 @@ async fn converse(side: Side, keeper: String, token: Option<String>, mut orders:
             }
         }
     };
-    pen.tell_why(Event::Broken(side), error.to_string());
+    pen.tell_why(Event::Broken(side), error.to_string()).await;
 }
 
 #[cfg(test)]
