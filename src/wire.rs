@@ -157,7 +157,11 @@ pub enum Saying {
     /// The ticket is good.
     Ok {},
     /// The app was told to stop.
-    Stopping {},
+    Stopping {
+        /// Milliseconds until it is killed, if it has not stopped before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace_ms: Option<u64>,
+    },
     /// Nothing of the app is left and the lease is free.
     Free {
         /// Milliseconds since the app was told to stop; 0 where this keeper was not live.

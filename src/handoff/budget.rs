@@ -62,10 +62,16 @@ pub struct Shares {
     pub drain: Duration,
     /// Kept back for a rollback.
     pub reserve: Duration,
-    /// For the old app to exit, from `yield`.
+    /// For the old app to exit, from `yield`, until its keeper says what grace it gives.
     pub stop: Duration,
     /// Whether all fits; else a rollback may come too late for requests held since the beginning.
     pub fits: bool,
+}
+
+/// For an app to exit that is killed after this grace.
+#[must_use]
+pub fn stop(grace: Duration) -> Duration {
+    grace + PROOF
 }
 
 impl Limits {
@@ -74,13 +80,13 @@ impl Limits {
     pub fn shares(&self, facts: &Facts) -> Shares {
         let grace = Duration::from_millis(facts.grace_ms);
         let boot = self.measured.boot.unwrap_or(UNKNOWN_BOOT);
-        let stop = self.measured.stop.unwrap_or(UNKNOWN_STOP.min(grace));
-        let forward = stop + Duration::from_millis(facts.snapshot_ms) + boot;
+        let stopping = self.measured.stop.unwrap_or(UNKNOWN_STOP.min(grace));
+        let forward = stopping + Duration::from_millis(facts.snapshot_ms) + boot;
         let reserve = boot + self.measured.restore.unwrap_or_default() + MARGIN;
         let fits = forward + reserve < self.handoff_timeout;
         let reserve = if fits { reserve } else { Duration::ZERO };
         let drain = self.handoff_timeout.saturating_sub(forward + reserve).max(self.handoff_timeout / 4);
-        Shares { drain: drain.min(self.drain_timeout), reserve, stop: grace + PROOF, fits }
+        Shares { drain: drain.min(self.drain_timeout), reserve, stop: stop(grace), fits }
     }
 
     /// The drain of a handoff of kind `drain`: nothing comes after it but the flip.

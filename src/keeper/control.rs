@@ -140,7 +140,7 @@ impl Conversation {
 
 /// What only who leads a handoff is told: whoever asks for a status, or shows a forged ticket, never hears it.
 fn is_of_a_handoff(saying: &Saying) -> bool {
-    matches!(saying, Saying::Ready { .. } | Saying::Ok {} | Saying::Stopping {})
+    matches!(saying, Saying::Ready { .. } | Saying::Ok {} | Saying::Stopping { .. })
 }
 
 impl PartialEq for Conversation {

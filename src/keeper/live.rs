@@ -46,6 +46,12 @@ impl Stop {
         self.kill_at
     }
 
+    /// What is said to who asked for it.
+    fn saying(&self) -> Saying {
+        let left = self.kill_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        Saying::Stopping { grace_ms: u64::try_from(left.as_millis()).ok() }
+    }
+
     pub(super) fn and_leave(self) -> Self {
         Self { leave: true, ..self }
     }
@@ -184,14 +190,14 @@ impl Keeper {
 
     // ---- stopping
 
-    pub(super) fn stop(&self, live: Live, tell: Vec<Arc<Conversation>>, leave: bool) -> Role {
+    pub(super) fn stop(&self, live: &Live, tell: Vec<Arc<Conversation>>, leave: bool) -> Stop {
         live.app.signal(self.options.stop_signal);
         let began = Instant::now();
         let grace = self.options.grace;
         let grace = if live.record.unconfirmed { grace.min(UNCONFIRMED_GRACE) } else { grace };
         self.board.note("its app was told to stop".to_owned());
         self.board.show_stopping();
-        Role::Stopping(live, Stop { began, kill_at: Some(began + grace), tell, leave })
+        Stop { began, kill_at: Some(began + grace), tell, leave }
     }
 
     /// The holder's `yield`.
@@ -200,17 +206,17 @@ impl Keeper {
             from.refuse(why);
             return Role::Holder(live);
         }
-        let role = self.stop(live, vec![Arc::clone(from)], false);
+        let stop = self.stop(&live, vec![Arc::clone(from)], false);
         say("yields: stopping the app");
-        from.say(&Saying::Stopping {});
-        role
+        from.say(&stop.saying());
+        Role::Stopping(live, stop)
     }
 
     /// `yield` once more, while the app stops already.
     pub(super) fn hand_over_too(&self, live: Live, mut stop: Stop, from: &Arc<Conversation>, ticket: &str) -> Role {
         match self.compare(&live.lease, ticket) {
             Ok(()) => {
-                from.say(&Saying::Stopping {});
+                from.say(&stop.saying());
                 if !stop.tell.contains(from) {
                     stop.tell.push(Arc::clone(from));
                 }

@@ -164,7 +164,8 @@ impl Keeper {
             role @ Role::Standby(_) => Next::Go(role),
             Role::Holder(live) if self.is_stop(signal) => {
                 say("told to stop: stopping the app");
-                Next::Go(self.stop(live, Vec::new(), true))
+                let stop = self.stop(&live, Vec::new(), true);
+                Next::Go(Role::Stopping(live, stop))
             }
             Role::Stopping(live, stop) if self.is_stop(signal) => Next::Go(Role::Stopping(live, stop.and_leave())),
             Role::Holder(live) => {

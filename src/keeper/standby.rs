@@ -127,7 +127,7 @@ impl Keeper {
     fn free_at_once(&self, yielded_to: YieldedTo) {
         self.board.show_role(Shown::Standby);
         if let Some(conversation) = yielded_to {
-            conversation.say_all(&[Saying::Stopping {}, Saying::Free { ms: 0 }]);
+            conversation.say_all(&[Saying::Stopping { grace_ms: Some(0) }, Saying::Free { ms: 0 }]);
         }
     }
 

@@ -188,6 +188,17 @@ fn a_successor_that_is_lost_while_the_old_app_stops_leaves_the_old_one_live() {
 }
 
 #[test]
+fn an_old_app_is_given_its_own_keepers_grace_however_short_the_new_ones_is() {
+    let (world, live) = World::with_shop();
+    let stubborn = Shop::version(2).stubborn().keep("--grace=4s").start(&world);
+    world.deploy(&stubborn, &[]).succeeds();
+    drop(live);
+    let next = Shop::version(3).keep("--grace=1s").start(&world);
+    world.deploy(&next, &[]).succeeds();
+    world.serves(&next);
+}
+
+#[test]
 fn a_keeper_killed_while_its_app_boots_leaves_heirs_who_keep_the_lease_until_they_go() {
     let (world, live) = World::with_shop();
     let mut next = Shop::version(2).after("exec sleep 60").start(&world);

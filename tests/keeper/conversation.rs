@@ -312,7 +312,7 @@ fn one_that_is_acquiring_obeys_a_yield_between_two_steps() {
     });
     let mut yields = |ticket: &str| talk.ask(Verb::Yield { ticket: ticket.to_owned() });
     until("a forged yield is refused", || matches!(yields("forged"), Saying::Refused { .. }));
-    until("it obeys", || yields(&ticket) == Saying::Stopping {});
+    until("it obeys", || matches!(yields(&ticket), Saying::Stopping { .. }));
     assert_eq!(talk.hear(), Some(Saying::Free { ms: 0 }));
     drop(open);
     assert!(matches!(to.take().0, Saying::Leased { epoch: 2, .. }));

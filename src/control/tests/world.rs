@@ -280,7 +280,7 @@ impl Keeper {
             Verb::Show { .. } => vec![Saying::Ok {}],
             Verb::Yield { .. } => {
                 self.free();
-                vec![Saying::Stopping {}, Saying::Free { ms: 1 }]
+                vec![Saying::Stopping { grace_ms: None }, Saying::Free { ms: 1 }]
             }
             Verb::Take { .. } if self.fault == Fault::BreaksAtTake => return None,
             Verb::Take { .. } => self.taken().await,

@@ -88,7 +88,7 @@ impl Recorder {
             | Saying::Ready { .. }
             | Saying::Refused { .. }
             | Saying::Ok {}
-            | Saying::Stopping {}
+            | Saying::Stopping { .. }
             | Saying::Free { .. }
             | Saying::Leased { restored: None, .. }
             | Saying::Snapshot { .. }

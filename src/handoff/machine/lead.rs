@@ -6,7 +6,7 @@ use super::confirm::{self, Then};
 use super::preflight::last_words;
 use super::rollback;
 use super::{Action, Cut, Event, Pace, Phase, Reason, Side, Standing, State, Timer, Turn, Verdict, Word, standing};
-use crate::handoff::budget::Shares;
+use crate::handoff::budget::{self, Shares};
 use crate::wire::{Saying, Status, Verb};
 
 /// A conversation with a keeper.
@@ -89,6 +89,10 @@ pub(super) fn yielding(turn: &mut Turn<'_>, mut hold: Hold, event: Event) -> Sta
         Event::Said(Side::Old, Saying::Free { .. }) => {
             turn.act(Action::Cut(Cut::All));
             take(turn, hold)
+        }
+        Event::Said(Side::Old, Saying::Stopping { grace_ms: Some(grace_ms) }) => {
+            turn.deadline(budget::stop(Duration::from_millis(grace_ms)));
+            State::Yield(hold)
         }
         // It compares before it acts: a refusal has changed nothing.
         Event::Said(Side::Old, Saying::Refused { why }) => turn.give_up(Reason::Refused(Side::Old, why.into())),

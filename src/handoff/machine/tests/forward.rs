@@ -164,6 +164,16 @@ fn an_app_that_does_not_stop_in_its_grace_leaves_the_gate_to_following() {
 }
 
 #[test]
+fn an_old_app_is_given_the_grace_that_its_own_keeper_names() {
+    let mut led = Led::until(Phase::Yield);
+    led.on(Event::Said(Side::Old, Saying::Stopping { grace_ms: Some(14_000) }));
+    assert_eq!(led.deadline(), Some(Duration::from_secs(16)), "that grace and a proof");
+    led.on(Event::Said(Side::Old, Saying::Stopping { grace_ms: None }));
+    assert_eq!(led.deadline(), None, "a keeper of before does not name it");
+    assert!(led.on(free(Side::Old)).says_take(Side::New));
+}
+
+#[test]
 fn the_take_and_the_boot_leave_the_reserve() {
     let mut led = Led::until(Phase::Drain);
     led.at(4000).on(Event::Drained).at(5000).on(free(Side::Old));
