@@ -18,7 +18,7 @@ use crate::handoff::machine::{Aim, Outcome, Phase, Plan, Reason, Word};
 use crate::service::Revision;
 use crate::spec::{OnBusy, Target, TargetOptions};
 use crate::state::{KnownKeeper, meet};
-use crate::wire::Status;
+use crate::wire::{self, Status};
 
 /// How long between two looks of a follower, growing.
 const FOLLOW: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -210,6 +210,13 @@ fn waiting_for(known: &[KnownKeeper], statuses: &[Option<Status>]) -> String {
         let all: Vec<_> = known.iter().map(|keeper| keeper.control.as_str()).collect();
         return format!("no keeper answers ({})", all.join(", "));
     }
+    let is_stranger = |holder: &&wire::Holder| known.iter().all(|known| known.id != holder.id && !known.id.is_empty());
+    if let Some(holder) = answered.iter().filter_map(|status| status.holder.as_ref()).find(is_stranger) {
+        return format!(
+            "the keeper at {} holds the lease, and its app was never deployed here: deploy it",
+            holder.control
+        );
+    }
     let notes: Vec<_> = answered.iter().map(|status| status.note.as_str()).filter(|note| !note.is_empty()).collect();
     format!("no keeper holds the lease{}{}", if notes.is_empty() { "" } else { ": " }, notes.join("; "))
 }
@@ -271,15 +278,18 @@ impl Entry {
         }
     }
 
-    /// A holder that was never met is tried at its control's host, with the port of the target that we know.
+    /// A holder that was never met is tried at its control's host, with the port of the target that we know. Where that is
+    /// this very target, nobody knows where its app listens.
     fn meet_strangers(&self, statuses: &[Option<Status>]) {
-        let port = self.service.gate.revision().and_then(|revision| revision.targets.first()?.address().port());
+        let active = self.service.gate.revision();
+        let target = active.as_ref().and_then(|revision| Some(revision.targets.first()?.address()));
         let mut now = self.now();
         for holder in statuses.iter().flatten().filter_map(|status| status.holder.as_ref()) {
-            let host = holder.control.rsplit_once(':').map(|(host, _)| host);
-            if let (Some(host), Some(port), false) = (host, port, now.known.iter().any(|known| known.id == holder.id)) {
+            let known = now.known.iter().any(|known| known.id == holder.id);
+            let there = target.and_then(|target| target.at_host_of(&holder.control)).filter(|_| !known);
+            if let Some(there) = there {
                 let (id, control) = (holder.id.clone(), holder.control.clone());
-                meet(&mut now.known, KnownKeeper { id, control, target: format!("{host}:{port}") });
+                meet(&mut now.known, KnownKeeper { id, control, target: there.to_string() });
             }
         }
     }

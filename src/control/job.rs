@@ -11,7 +11,7 @@ use crate::handoff::budget::{self, Measured};
 use crate::handoff::driver::{Job, Party, Sides};
 use crate::handoff::machine::{Aim, Plan};
 use crate::service::{Revision, Service};
-use crate::spec::{Deploy, Handoff};
+use crate::spec::{Deploy, Handoff, Target};
 use crate::wire;
 
 impl Control {
@@ -24,7 +24,8 @@ impl Control {
         measured: Measured,
     ) -> Job {
         let named = deploy.keeper.as_ref().or(settings.keeper.as_ref());
-        let host = deploy.targets.first().map(|target| target.host().to_owned()).unwrap_or_default();
+        let target = deploy.targets.first();
+        let host = target.map(Target::host).unwrap_or_default();
         let keeper = named.map_or_else(|| format!("{host}:{}", wire::DEFAULT_PORT), ToString::to_string);
         let now = entry.now();
         let old_revision = entry.service.gate.revision().is_some();
@@ -40,7 +41,7 @@ impl Control {
             old_revision,
             unkept: old_revision && now.keeper.is_none(),
             keeper_expected: named.is_some() || now.known.iter().any(|known| known.control == keeper),
-            must_name_service: named.is_none() && is_loopback(&host),
+            must_name_service: named.is_none() && target.is_some_and(Target::is_loopback),
             sole_target: deploy.targets.len() == 1 && deploy.readers.is_empty(),
             force: deploy.force,
             on_drain_timeout: deploy.on_drain_timeout.unwrap_or(settings.on_drain_timeout),
@@ -83,8 +84,4 @@ fn handoff_timeout(settings: &ServiceSettings, deploy: &Deploy) -> Duration {
         Some(max_hold) => settings.handoff_timeout.max(max_hold),
         None => settings.handoff_timeout,
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -54,6 +54,21 @@ impl Target {
         u16::try_from(self.port).ok().filter(|port| *port != 0)
     }
 
+    /// Whether it can only be on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host() == "localhost" || self.host().parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The same port at the host of another address; none where that is this very target.
+    #[must_use]
+    pub fn at_host_of(&self, address: &str) -> Option<Self> {
+        let (host, _) = address.rsplit_once(':')?;
+        let there = Self::parse(&format!("{host}:{}", self.port()?)).ok()?;
+        let same = there.host() == self.host() || (there.is_loopback() && self.is_loopback());
+        (!same).then_some(there)
+    }
+
     /// As written.
     #[must_use]
     pub fn as_str(&self) -> &str {

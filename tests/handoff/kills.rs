@@ -63,10 +63,24 @@ fn a_proxy_without_its_state_learns_from_the_standby_who_is_live() {
     world.crash();
     assert!(world.status().is_null());
     let next = Shop::version(2).start(&world);
-    world.deploy(&next, &[]).succeeds();
+    let said = world.deploy(&next, &[]);
+    said.succeeds();
+    assert!(said.err.contains("never deployed here, its address is not known"), "{said:?}");
     assert_eq!(world.record()["kind"], "exclusive");
     assert!(live.app().is_empty());
     world.serves(&next);
+}
+
+#[test]
+fn a_proxy_without_its_state_does_not_take_a_bad_version_for_the_old_one() {
+    let (mut world, live) = World::with_shop();
+    std::fs::remove_file(world.home.path().join(".config/kamal-proxy/kamal-proxy.state")).unwrap();
+    world.crash();
+    let bad = Shop::version(2).plan("never-healthy").start(&world);
+    let said = world.deploy(&bad, &["--deploy-timeout=1s"]);
+    assert!(said.code == 1 && said.err.contains("could not be brought back: the app whose keeper is at"), "{said:?}");
+    world.deploy(&live, &[]).succeeds();
+    world.serves(&live);
 }
 
 #[test]

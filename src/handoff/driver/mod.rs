@@ -16,7 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::machine::{self, Action, Cut, Event, InFlight, Outcome, Phase, Plan, Shut, Side, State};
+use super::machine::{self, Action, Cut, Event, InFlight, Outcome, Phase, Plan, Shut, Side, State, Verdict};
 use crate::gate::{self, Reason};
 use crate::journal;
 use crate::service::flight::{Flights, Rule, Scope};
@@ -180,7 +180,14 @@ impl<W: Watcher> Driver<'_, W> {
     }
 
     fn connect(&mut self, side: Side, at: Option<crate::wire::Holder>) {
+        let named = at.is_some();
         let (keeper, token) = (self.job.sides.locate(side, at), self.job.sides.token.clone());
+        if named
+            && let Some(keeper) = &keeper
+            && self.job.sides.party(side).revision.is_none()
+        {
+            self.recorder.warn(format!("{}: should the new app fail, deploy the old one", nowhere(keeper)));
+        }
         match keeper {
             Some(keeper) => {
                 let voice = Voice::open(&mut self.inbox, side, keeper, token);
@@ -256,7 +263,11 @@ impl<W: Watcher> Driver<'_, W> {
     }
 
     fn probe(&mut self, side: Side, pace: machine::Pace) {
-        let Some(revision) = self.job.sides.party(side).revision.clone() else { return };
+        let Party { revision, keeper, .. } = self.job.sides.party(side);
+        let Some(revision) = revision.clone() else {
+            let why = nowhere(keeper.as_deref().unwrap_or_default());
+            return self.pending.push_back(Event::Probed(side, Verdict::Nowhere(why)));
+        };
         self.inbox.watch(Source::Probe, |pen| probing::probe(side, revision, pace, pen));
     }
 
@@ -267,6 +278,10 @@ impl<W: Watcher> Driver<'_, W> {
             pen.tell(Event::Released).await;
         });
     }
+}
+
+fn nowhere(keeper: &str) -> String {
+    format!("the app whose keeper is at {keeper} was never deployed here, its address is not known")
 }
 
 fn reason(shut: Shut) -> Reason {

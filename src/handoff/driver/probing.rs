@@ -63,7 +63,9 @@ fn log(revision: &Revision, check: &HealthCheck, verdict: &Verdict) {
                 tracing::info!(target = %target.address(), state = "healthy", was = "adding", "Target health updated");
             }
         }
-        Verdict::Silent(error) | Verdict::Unhealthy(error) => tracing::info!(url, error, "Healthcheck failed"),
+        Verdict::Silent(error) | Verdict::Unhealthy(error) | Verdict::Nowhere(error) => {
+            tracing::info!(url, error, "Healthcheck failed")
+        }
     }
 }
 
@@ -81,7 +83,7 @@ async fn round(revision: &Arc<Revision>, check: &HealthCheck) -> Verdict {
         match (verdict, &worst) {
             (Ok(Verdict::Good), _) | (Err(_), _) => {}
             (Ok(bad), Verdict::Good | Verdict::Unhealthy(_)) => worst = bad,
-            (Ok(_), Verdict::Silent(_)) => {}
+            (Ok(_), Verdict::Silent(_) | Verdict::Nowhere(_)) => {}
         }
     }
     worst

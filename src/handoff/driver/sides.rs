@@ -69,17 +69,17 @@ impl Sides {
             party.id = None;
         }
         party.keeper = Some(control.clone());
-        if let Some(target) = target {
-            self.point(side, target);
+        match target {
+            Some(target) => self.point(side, target),
+            None => self.party_mut(side).revision = None,
         }
         Some(control)
     }
 
-    /// A keeper that was never met: its app is thought to listen at its control's host, at the other side's port.
+    /// A keeper that was never met: its app is thought to listen at its control's host, at the new side's port. On one
+    /// host the new app itself does, so that nothing is known.
     fn guess_target(&self, control: &str) -> Option<Target> {
-        let (host, _) = control.rsplit_once(':')?;
-        let port = self.new.revision.as_ref()?.targets.first()?.address().port()?;
-        Target::parse(&format!("{host}:{port}")).ok()
+        self.new.revision.as_ref()?.targets.first()?.address().at_host_of(control)
     }
 
     /// Makes a side's revision one of this target, if it is not.

@@ -220,7 +220,9 @@ pub(super) fn boot(turn: &mut Turn<'_>, mut boot: Boot, event: Event) -> State {
             }
             State::Boot(Boot { answers: true, last: Some(text.into()), ..boot })
         }
-        Event::Probed(Side::New, Verdict::Silent(text)) => State::Boot(Boot { last: Some(text.into()), ..boot }),
+        Event::Probed(Side::New, Verdict::Silent(text) | Verdict::Nowhere(text)) => {
+            State::Boot(Boot { last: Some(text.into()), ..boot })
+        }
         Event::Expired(Timer::Deadline) => fail(turn, &boot, Link::Up, Reason::NotHealthy(boot.last.clone())),
         Event::Expired(Timer::Unhealthy) => fail(turn, &boot, Link::Up, Reason::Unhealthy(boot.last.clone())),
         event => match lost(event) {

@@ -259,7 +259,7 @@ fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, last: Option<Word>, event
             Some(Epoch { epoch, confirmed: false }) => confirm::begin(turn, epoch, Then::Go),
             Some(Epoch { confirmed: true, .. }) | None => go(turn),
         },
-        Event::Probed(Side::New, Verdict::Silent(text) | Verdict::Unhealthy(text)) => {
+        Event::Probed(Side::New, Verdict::Silent(text) | Verdict::Unhealthy(text) | Verdict::Nowhere(text)) => {
             State::Preflight(Preflight::Probing { keeper, last: Some(text.into()) })
         }
         Event::Expired(Timer::Deadline) => turn.give_up(Reason::NotHealthy(last)),

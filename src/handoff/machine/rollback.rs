@@ -355,6 +355,8 @@ fn booting(turn: &mut Turn<'_>, rollback: Rollback, leased: Leased, event: Event
             back(turn, &rollback);
             at(rollback, Stage::Confirm(leased))
         }
+        // It runs again, but requests cannot be sent there.
+        Event::Probed(Side::Old, Verdict::Nowhere(why)) => fail(turn, rollback, Reason::Unfit(why.into())),
         event => waiting(turn, rollback, &event, (Side::Old, "have a healthy app")),
     }
 }

@@ -110,6 +110,8 @@ pub enum Verdict {
     Silent(String),
     /// The app answered, but not healthy. Says how.
     Unhealthy(String),
+    /// There is no address to probe. Says why.
+    Nowhere(String),
 }
 
 /// The clocks a state may wait for. Setting one again replaces it.

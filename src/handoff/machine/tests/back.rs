@@ -267,6 +267,14 @@ fn an_old_keeper_that_refuses_to_take_what_it_took_by_itself_is_probed_and_activ
 }
 
 #[test]
+fn an_old_app_whose_address_nobody_knows_ends_the_rollback_with_the_reason() {
+    let mut led = Led::until(Phase::Boot);
+    brought_back(led.on(exited(Side::New))).on(Event::Probed(Side::Old, Verdict::Nowhere("never deployed".into())));
+    let Outcome::Unavailable { back: Some(back), .. } = led.outcome() else { panic!("{:?}", led.outcome()) };
+    assert_eq!(back.to_string(), "never deployed");
+}
+
+#[test]
 fn a_rollback_that_takes_too_long_names_the_side_that_is_slow() {
     let lost: fn() -> Led = || {
         let mut led = Led::until(Phase::Boot);
