@@ -1,10 +1,11 @@
-//! What the journal is told and asked. It lies on a disk, which may be slow: none of it is waited for by the threads that
-//! lead handoffs.
+//! What the journal is told and asked. It lies on a disk, which may be slow, or hang: none of it is waited for by the
+//! threads that lead handoffs, and no handoff waits for it longer than a moment.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::Control;
 use super::words::Failure;
@@ -13,6 +14,8 @@ use crate::journal::{Journal, Record};
 
 /// How far back the journal is asked how long things take.
 const RECENT: usize = 20;
+/// How long a handoff waits for the journal: perhaps a gate is closed.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Control {
     /// The newest records of a service's journal, newest first; also of one that was removed.
@@ -42,9 +45,10 @@ impl Control {
         records.map_err(|error| Failure::internal(format!("reading the journal: {error}")))
     }
 
-    /// What the journal knows of how long this service's apps take.
+    /// What the journal knows of how long this service's apps take; nothing where it does not answer at once.
     pub(super) async fn measured(&self, service: &str) -> Measured {
-        let records = self.handoffs(service, RECENT).await.unwrap_or_default();
+        let asked = timeout(MOMENT, self.handoffs(service, RECENT)).await;
+        let records = asked.ok().and_then(Result::ok).unwrap_or_default();
         let restore = records.iter().find(|record| record.restored.is_some());
         Measured {
             stop: last(&records, &["yield"]),
@@ -53,13 +57,15 @@ impl Control {
         }
     }
 
-    /// Writes a record. A failure ends no handoff: it is logged.
+    /// Writes a record, be it after this has returned. A failure ends no handoff: it is logged.
     pub(super) async fn keep(&self, record: Record) {
-        let (journal, service) = (self.journal.clone(), record.service.clone());
-        let kept = spawn_blocking(move || journal.append(&record)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::error!(%error, service, "Unable to write the journal");
-        }
+        let journal = self.journal.clone();
+        let keeping = spawn_blocking(move || {
+            if let Err(error) = journal.append(&record) {
+                tracing::error!(%error, service = record.service, "Unable to write the journal");
+            }
+        });
+        let _ = timeout(MOMENT, keeping).await;
     }
 }
 

@@ -378,14 +378,36 @@ async fn a_keeper_of_another_service_is_an_error_that_says_so() {
     assert_eq!(failure.error, "the target's keeper serves shop, not other");
 }
 
+/// In the place of the journal a pipe: who opens one end of it waits for somebody at the other.
+fn hanging_journal(world: &World) -> std::path::PathBuf {
+    let directory = world.data.path().join("lockgate/handoffs");
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("shop.jsonl");
+    let _ = std::fs::remove_file(&path);
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn a_journal_that_hangs_keeps_no_gate_closed() {
+    let (world, old, _new) = kept(Fault::None, 200).await;
+    let journal = hanging_journal(&world);
+    let entry = world.control.entry("shop").unwrap();
+    entry.service.gate.close(Reason::Unavailable);
+    world.control.follow(&entry);
+    until("the gate is open", || world.status().closed.is_empty()).await;
+    assert_eq!(world.status().targets, std::slice::from_ref(&old.app.address));
+    until("the record is being written", || entry.now().phase.is_none()).await;
+    // Lets go of all that wait there, and of whoever would.
+    let other_end = std::fs::OpenOptions::new().read(true).write(true).open(&journal).unwrap();
+    std::fs::remove_file(journal).unwrap();
+    drop(other_end);
+}
+
 #[tokio::test]
 async fn a_journal_that_takes_its_time_keeps_nobody_waiting() {
     let world = World::new();
-    let directory = world.data.path().join("lockgate/handoffs");
-    std::fs::create_dir_all(&directory).unwrap();
-    // Who opens one end of a pipe waits for somebody at the other.
-    let path = directory.join("shop.jsonl");
-    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let path = hanging_journal(&world);
     let other_end = async { drop(std::fs::OpenOptions::new().write(true).open(&path).unwrap()) };
     let (records, ()) = tokio::join!(world.control.handoffs("shop", 1), other_end);
     assert!(records.unwrap().is_empty());
