@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::spawn_blocking;
 
 use super::Control;
 use super::answer::answer;
@@ -31,7 +32,7 @@ impl Control {
             "Deploying"
         );
         let settings = self.settings.for_service(&deploy.service).clone();
-        let token = keeper_token(&settings)?;
+        let token = keeper_token(&settings).await?;
         // Who follows only looks for somebody live: a deploy need not wait for that.
         let follows = self.entry(&deploy.service).is_some_and(|entry| entry.stop_following());
         let on_busy = if follows { OnBusy::Wait } else { deploy.on_busy };
@@ -66,11 +67,14 @@ impl Control {
 }
 
 /// What keepers require on every line, if they do.
-pub(super) fn keeper_token(settings: &ServiceSettings) -> Result<Option<String>, Failure> {
-    let Some(path) = &settings.keeper_token_file else { return Ok(None) };
-    let token = std::fs::read_to_string(path)
-        .map_err(|error| Failure::internal(format!("reading the keepers' token from {}: {error}", path.display())))?;
-    Ok(Some(token.trim().to_owned()))
+pub(super) async fn keeper_token(settings: &ServiceSettings) -> Result<Option<String>, Failure> {
+    let Some(path) = settings.keeper_token_file.clone() else { return Ok(None) };
+    let read = spawn_blocking(move || {
+        let text = std::fs::read_to_string(&path);
+        text.map_err(|error| format!("reading the keepers' token from {}: {error}", path.display()))
+    });
+    let text = read.await.unwrap_or_else(|error| Err(error.to_string())).map_err(Failure::internal)?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 pub(super) fn places(deploy: &Deploy) -> Places {

@@ -107,9 +107,15 @@ impl Control {
             }
         };
         let (Some(sides), epoch) = (sides, epoch.map(|status| status.epoch)) else { return false };
+        let token = match keeper_token(self.settings.for_service(&entry.service.name)).await {
+            Ok(token) => token,
+            Err(failure) => {
+                entry.now().note = failure.error;
+                return false;
+            }
+        };
         let measured = self.measured(&entry.service.name).await;
-        let mut job = self.follow_job(entry, aim, sides, measured);
-        job.sides.token = keeper_token(self.settings.for_service(&entry.service.name)).ok().flatten();
+        let mut job = self.follow_job(entry, aim, Sides { token, ..sides }, measured);
         let mut watcher = Following { control: self, entry };
         let report = self.lead(&mut job, &mut watcher, entry).await;
         if let Outcome::GivenUp(reason) = report.outcome {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use world::{App, Fault, Keeper, Lease, World, deploy, until};
 
+use crate::config::Settings;
 use crate::control::FailureKind;
 use crate::gate::{Limits, Reason};
 use crate::spec::{Deploy, OnBusy, Pause, Selection, Stop, Target};
@@ -376,6 +377,19 @@ async fn a_keeper_of_another_service_is_an_error_that_says_so() {
     let options = crate::spec::Options { hosts: vec!["other.test".into()], ..Default::default() };
     let failure = world.deploy(Deploy { options, ..other }).await.unwrap_err();
     assert_eq!(failure.error, "the target's keeper serves shop, not other");
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_read_is_said_and_waited_for() {
+    let (mut world, old, _new) = kept(Fault::None, 200).await;
+    let token = world.data.path().join("token");
+    let mut settings = Settings::default();
+    settings.service.keeper_token_file = Some(token.clone());
+    world.restart_with(settings).await;
+    until("it is said", || world.status().note.starts_with("reading the keepers' token from")).await;
+    assert!(old.told().is_empty(), "no keeper is asked for anything without it");
+    std::fs::write(token, "word").unwrap();
+    until("the gate is open", || world.status().closed.is_empty()).await;
 }
 
 /// In the place of the journal a pipe: who opens one end of it waits for somebody at the other.

@@ -24,12 +24,16 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
-        Self { control: control(&data), data }
+        Self { control: control(&data, Settings::default()), data }
     }
 
     /// As after a crash of the proxy.
     pub(super) async fn restart(&mut self) {
-        self.control = control(&self.data);
+        self.restart_with(Settings::default()).await;
+    }
+
+    pub(super) async fn restart_with(&mut self, settings: Settings) {
+        self.control = control(&self.data, settings);
         self.control.restore().await;
     }
 
@@ -52,8 +56,7 @@ impl World {
     }
 }
 
-fn control(data: &tempfile::TempDir) -> Arc<Control> {
-    let mut settings = Settings::default();
+fn control(data: &tempfile::TempDir, mut settings: Settings) -> Arc<Control> {
     data.path().clone_into(&mut settings.data);
     Control::new(Arc::new(settings), Arc::new(Router::new()), Flights::new())
 }
