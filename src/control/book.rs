@@ -63,10 +63,6 @@ impl Book {
         pages.services.values().cloned().collect()
     }
 
-    pub(super) fn get(&self, service: &str) -> Option<SavedService> {
-        self.pages().services.get(service).cloned()
-    }
-
     /// Changes the page of a service, if it has one.
     pub(super) fn change(&self, service: &str, change: impl FnOnce(&mut SavedService)) {
         if let Some(page) = self.pages().services.get_mut(service) {
@@ -74,11 +70,13 @@ impl Book {
         }
     }
 
-    /// Gives a service a page, or a new one. A bad entry of that name is superseded.
-    pub(super) fn put(&self, page: SavedService) {
+    /// As [`Book::change`], of a service that may have no page yet. A bad entry of that name is superseded.
+    pub(super) fn put(&self, service: &str, change: impl FnOnce(&mut SavedService)) {
         let mut pages = self.pages();
-        pages.bad.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(&*page.name));
-        pages.services.insert(page.name.clone(), page);
+        pages.bad.retain(|entry| entry.get("name").and_then(Value::as_str) != Some(service));
+        let page = pages.services.entry(service.to_owned()).or_default();
+        service.clone_into(&mut page.name);
+        change(page);
     }
 
     pub(super) fn remove(&self, service: &str) {

@@ -48,10 +48,9 @@ impl Watcher for Deploying<'_> {
         let (control, deploy) = (self.control, self.deploy);
         match sides.active {
             Some(Side::New) => {
-                if !control.install(self.entry, deploy) {
+                if !control.install(self.entry, deploy, sides) {
                     return;
                 }
-                control.book.put(control.page(deploy, sides));
             }
             Some(Side::Old) | None => {
                 control.book.change(&deploy.service, |page| page.lockgate.keepers.clone_from(&sides.known));
@@ -62,8 +61,8 @@ impl Watcher for Deploying<'_> {
 }
 
 impl Control {
-    /// Makes the service be found by its new options. False where it was removed meanwhile: it stays so.
-    fn install(&self, entry: &Arc<Entry>, deploy: &Deploy) -> bool {
+    /// Makes the service be found by its new options, and in the book. False where it was removed meanwhile: it stays so.
+    fn install(&self, entry: &Arc<Entry>, deploy: &Deploy, sides: &Sides) -> bool {
         let mut entries = self.entries();
         match entries.get(&deploy.service) {
             Some(current) if !Arc::ptr_eq(current, entry) => return false,
@@ -77,23 +76,22 @@ impl Control {
             tracing::error!(service = conflict.with, "Host settings conflict with another service");
         }
         entries.insert(deploy.service.clone(), Arc::clone(entry));
+        // While the entries are ours: whoever removes the service comes before all of this, or after.
+        self.book.put(&deploy.service, |page| write(page, deploy, sides));
         true
     }
+}
 
-    /// The service as this deploy leaves it, for the file.
-    fn page(&self, deploy: &Deploy, sides: &Sides) -> SavedService {
-        let mut page = self.book.get(&deploy.service).unwrap_or_default();
-        page.name.clone_from(&deploy.service);
-        page.options.set(&deploy.options);
-        page.target_options.set(&deploy.target_options);
-        page.active_targets = deploy.targets.iter().map(ToString::to_string).collect();
-        page.active_readers = deploy.readers.iter().map(ToString::to_string).collect();
-        let ours = &mut page.lockgate;
-        ours.keeper = sides.new.id.is_some().then(|| sides.new.keeper.clone()).flatten();
-        ours.keepers.clone_from(&sides.known);
-        ours.handoff = deploy.handoff;
-        ours.on_drain_timeout = deploy.on_drain_timeout;
-        ours.max_hold = deploy.max_hold.map(nanos);
-        page
-    }
+/// The service as this deploy leaves it, for the file.
+fn write(page: &mut SavedService, deploy: &Deploy, sides: &Sides) {
+    page.options.set(&deploy.options);
+    page.target_options.set(&deploy.target_options);
+    page.active_targets = deploy.targets.iter().map(ToString::to_string).collect();
+    page.active_readers = deploy.readers.iter().map(ToString::to_string).collect();
+    let ours = &mut page.lockgate;
+    ours.keeper = sides.new.id.is_some().then(|| sides.new.keeper.clone()).flatten();
+    ours.keepers.clone_from(&sides.known);
+    ours.handoff = deploy.handoff;
+    ours.on_drain_timeout = deploy.on_drain_timeout;
+    ours.max_hold = deploy.max_hold.map(nanos);
 }
