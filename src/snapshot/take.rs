@@ -118,13 +118,13 @@ fn copy(
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| {
             let mut digest = Sha256::new();
-            each_chunk(from, from_path, &goes_on, |chunk, _| {
+            each_chunk(from, from_path, goes_on, |chunk, _| {
                 digest.update(chunk);
                 Ok(())
             })?;
             Ok(manifest::hex(digest))
         });
-        let copied = each_chunk(from, from_path, &goes_on, |chunk, at| {
+        let copied = each_chunk(from, from_path, goes_on, |chunk, at| {
             to.write_all_at(chunk, at).map_err(Error::io("write", to_path))?;
             write_back(to, at, chunk.len(), libc::SYNC_FILE_RANGE_WRITE);
             Ok(())
