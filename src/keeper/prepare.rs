@@ -1,10 +1,11 @@
 //! Being prepared: all that could fail later is tried now.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::acquire::{OPENERS, Place, TICK};
+use super::acquire::{GaveUp, OPENERS, Place, TICK};
 use super::control::Conversation;
 use super::options::Snapshot;
 use super::question;
@@ -88,7 +89,7 @@ pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
         warnings.push(format!("the kernel cannot be asked who has the databases open ({why}): only locks are left"));
     }
     let mode = place.options.snapshot;
-    let plan = place.store.plan(place.databases, mode == Snapshot::Always).map_err(|error| error.to_string())?;
+    let plan = place.store.plan(place.databases, mode == Snapshot::Always).map_err(unreadable)?;
     let snapshot = what_snapshot(mode, &plan)?;
     if let Err(why) = &snapshot {
         warnings.push(format!("no snapshot will be taken ({why}): what a failed revision writes stays"));
@@ -125,11 +126,16 @@ fn who_is_left(place: &Place<'_>, reading: &Reading) -> Result<Option<String>, S
     if rules::comes_back(Asked::ByProxy, place.ended, reading) {
         return Ok(None);
     }
-    let files = place.databases.files().map_err(|error| error.to_string())?;
-    match question::ask(&files).map_err(|error| error.to_string())? {
+    let files = place.databases.files().map_err(unreadable)?;
+    match question::ask(&files).map_err(unreadable)? {
         question::Attempt::Answered(_) => Ok(None),
         question::Attempt::Open(files) => Ok(Some(question::who_has(&files))),
     }
+}
+
+/// The words that a take would give up with.
+fn unreadable(error: io::Error) -> String {
+    GaveUp::from(error).to_string()
 }
 
 /// How a snapshot will be taken, else why none will; outside, why the handoff is refused.
@@ -144,7 +150,7 @@ fn what_snapshot(mode: Snapshot, plan: &Plan) -> Result<Result<String, String>, 
 
 /// Whether the kernel would answer, without touching the databases of a living app.
 fn may_ask(place: &Place<'_>) -> Result<(), String> {
-    let files = place.databases.existing().map_err(|error| error.to_string())?;
+    let files = place.databases.existing().map_err(unreadable)?;
     let mut owners: Vec<u32> = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.uid()).collect();
     owners.sort_unstable();
     owners.dedup();

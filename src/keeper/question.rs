@@ -30,7 +30,8 @@ pub(super) enum Attempt {
 pub(super) fn ask(files: &[PathBuf]) -> io::Result<Attempt> {
     let mut leases = Vec::new();
     for file in files {
-        match lease::ask(file)? {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+        match lease::ask(file).map_err(named)? {
             Answer::Granted(lease) => leases.push(lease),
             Answer::Missing => {}
             Answer::Open => return Ok(Attempt::Open(vec![file.clone()])),

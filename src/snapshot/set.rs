@@ -90,7 +90,7 @@ impl Databases {
                 Named::Path(_) => {}
                 Named::Glob { below, parts } => walk(below, parts, &mut |part, path, name| {
                     if part_matches(part, name) && database_of(name).is_none() && path.is_file() {
-                        found.push(path.canonicalize()?);
+                        found.extend(there(path, path.canonicalize())?);
                     }
                     Ok(())
                 })?,
@@ -166,10 +166,10 @@ impl Databases {
         let databases = self.known()?;
         let mut files = Vec::new();
         for database in &databases {
-            for entry in std::fs::read_dir(parent(database))? {
-                let path = entry?.path();
+            for path in entries(parent(database))? {
+                let path = path?;
                 let belongs = suffix_of(&path, database).is_some_and(|suffix| suffix.is_empty() || wanted(suffix));
-                if belongs && path.symlink_metadata()?.is_file() {
+                if belongs && there(&path, path.symlink_metadata())?.is_some_and(|file| file.is_file()) {
                     files.push(path);
                 }
             }
@@ -243,12 +243,12 @@ fn split_pattern(path: &Path) -> (PathBuf, Vec<String>) {
 /// Shows each file in the directories that the pattern leads to, with the pattern's last part and the file's name.
 fn walk(below: &Path, parts: &[String], see: &mut dyn FnMut(&str, &Path, &str) -> io::Result<()>) -> io::Result<()> {
     let Some((part, rest)) = parts.split_first() else { return Ok(()) };
-    let entries = match std::fs::read_dir(below) {
+    let entries = match entries(below) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
         entries => entries?,
     };
-    for entry in entries {
-        let path = entry?.path();
+    for path in entries {
+        let path = path?;
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if rest.is_empty() {
             see(part, &path, name)?;
@@ -257,6 +257,25 @@ fn walk(below: &Path, parts: &[String], see: &mut dyn FnMut(&str, &Path, &str) -
         }
     }
     Ok(())
+}
+
+/// The paths in a directory.
+fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<PathBuf>>> {
+    let entries = std::fs::read_dir(directory).map_err(named(directory))?;
+    Ok(entries.map(move |entry| entry.map(|entry| entry.path()).map_err(named(directory))))
+}
+
+/// What is known of a path that was listed, if it is still there: a living app makes and removes journals all the time.
+fn there<T>(path: &Path, known: io::Result<T>) -> io::Result<Option<T>> {
+    match known {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        known => known.map(Some).map_err(named(path)),
+    }
+}
+
+/// The error, with the path that it is about.
+fn named(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// As in a shell, a pattern finds a hidden name only if it says the dot.
@@ -288,6 +307,8 @@ fn database_of(name: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn world(names: &[&str]) -> (tempfile::TempDir, PathBuf) {
@@ -336,6 +357,34 @@ mod tests {
         assert!(databases.existing().unwrap().is_empty());
         assert_eq!(names(&databases.files().unwrap(), &real), ["a.db-wal"]);
         assert_eq!(names(&databases.files_and_shared_memory().unwrap(), &real), ["a.db-shm", "a.db-wal"]);
+    }
+
+    #[test]
+    fn a_journal_that_comes_and_goes_with_every_transaction_stops_no_listing() {
+        let (_home, real) = world(&["a.db"]);
+        let databases = Databases::new(&[format!("{}/*.db", real.display())]).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::fs::write(real.join("a.db-journal"), b"x").unwrap();
+                    std::fs::remove_file(real.join("a.db-journal")).unwrap();
+                }
+            });
+            let errors: Vec<_> = (0..3000).filter_map(|_| databases.files().err()).collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(errors.is_empty(), "{errors:?}");
+        });
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_named() {
+        let (home, real) = world(&["data/a.db"]);
+        let databases = Databases::new(&[format!("{}/data/a.db", real.display())]).unwrap();
+        drop(home);
+        let error = databases.files().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with(&format!("{}/data: ", real.display())), "{error}");
     }
 
     #[test]
