@@ -106,9 +106,6 @@ pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
 
 /// A free lease is of no use while the app of a keeper that was killed lives on: better said now than after a hold.
 fn nobody_is_left(place: &Place<'_>, reading: &Reading) -> Result<(), String> {
-    if place.overlooks(reading) {
-        return Ok(());
-    }
     let until = Instant::now() + OPENERS;
     loop {
         let Some(who) = who_is_left(place, reading)? else { return Ok(()) };
@@ -123,7 +120,7 @@ fn who_is_left(place: &Place<'_>, reading: &Reading) -> Result<Option<String>, S
     if place.directory.has_heirs().map_err(|error| error.to_string())? {
         return question::who_inherited(place.directory).map(Some).map_err(|error| error.to_string());
     }
-    if rules::comes_back(Asked::ByProxy, place.ended, reading) {
+    if place.overlooks(reading) || rules::comes_back(Asked::ByProxy, place.ended, reading) {
         return Ok(None);
     }
     let files = place.databases.files().map_err(unreadable)?;

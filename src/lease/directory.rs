@@ -133,14 +133,6 @@ impl Directory {
         Ok(had.then_some(Heirs { file }))
     }
 
-    /// The descriptor for an heir where the lock is held by another, and that was allowed.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn share_heirs(&self) -> Result<Heirs, Error> {
-        Ok(Heirs { file: open_lock(&self.path.join("live"), true)? })
-    }
-
     /// Device and inode of the file whose lock shows that an heir lives.
     ///
     /// # Errors

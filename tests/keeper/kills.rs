@@ -107,6 +107,39 @@ fn nobody_is_prepared_for_a_free_lease_while_the_app_of_a_killed_keeper_lives() 
 }
 
 #[test]
+fn not_even_foreign_warn_starts_an_app_beside_that_of_a_killed_keeper() {
+    let home = Home::new();
+    let mut first = home.holder();
+    let orphans = descendants(first.pid());
+    first.signal(libc::SIGKILL);
+    first.ends();
+    let mut next = home.keeper().option("--foreign", "warn").option("--defer", "10ms").start();
+    let line = next.says("cannot take the lease: ");
+    assert!(line.contains("the app before is still alive") && line.contains("(sleep)"), "{line}");
+    let why = next.talk().refused(prepare("shop"));
+    assert!(why.contains("the app before is still alive") && why.contains("end that process"), "{why}");
+    assert!(next.app_said().is_empty());
+    orphans.into_iter().for_each(|orphan| signal_process(orphan, libc::SIGKILL));
+    next.app_says("up 2");
+}
+
+#[test]
+fn a_record_that_names_nobody_lets_no_app_start_beside_an_heir() {
+    let home = Home::new();
+    let mut first = home.holder();
+    let orphans = descendants(first.pid());
+    first.signal(libc::SIGKILL);
+    first.ends();
+    let record = std::fs::OpenOptions::new().write(true).open(home.lease().join("lease")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&record, &[0; 8192], 0).unwrap();
+    let mut next = home.keeper().start();
+    next.says("cannot take the lease: the app before is still alive");
+    assert!(next.app_said().is_empty());
+    orphans.into_iter().for_each(|orphan| signal_process(orphan, libc::SIGKILL));
+    next.app_says("up 1");
+}
+
+#[test]
 fn an_heir_that_lost_the_lock_but_has_the_database_open_is_found_by_the_kernels_answer() {
     let home = Home::new();
     let mut first = home

@@ -103,10 +103,13 @@ fn a_holder_whose_lock_file_was_replaced_yields_to_nobody() {
     let home = Home::new();
     let old = home.holder();
     let new = home.keeper().option("--defer", "1h").start();
-    std::fs::rename(home.lease().join("lease"), home.path().join("away")).unwrap();
-    std::fs::write(home.lease().join("lease"), vec![0; 8192]).unwrap();
     let mut to = new.talk();
     let ticket = to.prepare();
+    std::fs::rename(home.lease().join("lease"), home.path().join("away")).unwrap();
+    std::fs::write(home.lease().join("lease"), vec![0; 8192]).unwrap();
     assert!(old.talk().refused(Verb::Show { ticket: ticket.clone() }).contains("was replaced"));
     assert!(old.talk().refused(Verb::Yield { ticket }).contains("was replaced"));
+    drop(to);
+    let why = home.keeper().option("--defer", "1h").start().talk().refused(prepare("shop"));
+    assert!(why.contains("the app before is still alive"), "{why}");
 }

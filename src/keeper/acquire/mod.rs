@@ -127,7 +127,7 @@ impl Place<'_> {
         if let Some(why) = rules::foreign_version(&reading) {
             return Err(GaveUp::Foreign(why));
         }
-        let heirs = attempt.lock_heirs(&reading)?;
+        let heirs = attempt.lock_heirs()?;
         let question = attempt.ask_kernel(&reading)?;
         let mut record = self.known(&reading)?;
         attempt.checkpoint()?;
@@ -172,7 +172,8 @@ impl Place<'_> {
         }
     }
 
-    /// Whether another opener only costs a warning: before the first keeper, or because a person said so.
+    /// Whether another opener only costs a warning: before the first keeper, or because a person said so. An heir is no
+    /// other opener but an app, and is never overlooked.
     pub(super) fn overlooks(&self, reading: &Reading) -> bool {
         self.options.foreign == Foreign::Warn || rules::names_nobody(reading)
     }
@@ -210,19 +211,14 @@ impl Attempt<'_> {
         }
     }
 
-    fn lock_heirs(&mut self, reading: &Reading) -> Result<Heirs, GaveUp> {
+    fn lock_heirs(&mut self) -> Result<Heirs, GaveUp> {
         let until = Instant::now() + OPENERS;
         loop {
             if let Some(heirs) = self.place.directory.lock_heirs()? {
                 return Ok(heirs);
             }
             if Instant::now() >= until {
-                let text = question::who_inherited(self.place.directory)?;
-                if !self.place.overlooks(reading) {
-                    return Err(GaveUp::Open(text));
-                }
-                say(&format!("WARNING: {text}; going on"));
-                return Ok(self.place.directory.share_heirs()?);
+                return Err(GaveUp::Open(question::who_inherited(self.place.directory)?));
             }
             self.checkpoint()?;
             std::thread::sleep(TICK);
