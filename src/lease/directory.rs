@@ -2,18 +2,14 @@
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, Reading, Record, Slots};
 use super::{Error, Ticket, ticket};
 
-/// Makes sure that a file has its place on the disk.
-type Prepare = fn(&File) -> io::Result<()>;
-
-/// The files that it has from the first, and how each is prepared.
-const FILES: [(&str, Prepare); 3] =
-    [("lease", record::preallocate), ("live", |_| Ok(())), ("ticket", ticket::preallocate)];
+/// The files that it has from the first, and how many bytes of each have their place on the disk.
+const FILES: [(&str, usize); 3] = [("lease", record::SIZE), ("live", 0), ("ticket", ticket::SIZE)];
 
 /// A lease directory that exists, with its lock files, owned like the directory of the database.
 #[derive(Debug)]
@@ -54,8 +50,8 @@ impl Directory {
     pub fn open(path: &Path, like: &Path) -> Result<Self, Error> {
         let model = std::fs::metadata(like).map_err(Error::io("look at the database's directory", like))?;
         let mut made = make_directory(path, &model)?;
-        for (name, prepare) in FILES {
-            made |= make(&path.join(name), &model, prepare)?;
+        for (name, size) in FILES {
+            made |= make(&path.join(name), &model, size)?;
         }
         if made {
             // A record in a directory that a power cut takes back would remember nothing.
@@ -243,8 +239,8 @@ fn make_directory(path: &Path, model: &Metadata) -> Result<bool, Error> {
     }
 }
 
-/// Makes a file of the lease directory if it is missing, prepared and synced; whether it had to be made.
-fn make(path: &Path, model: &Metadata, prepare: Prepare) -> Result<bool, Error> {
+/// Makes a file of the lease directory if it is missing, with its place on the disk; whether it had to be made.
+fn make(path: &Path, model: &Metadata, size: usize) -> Result<bool, Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
     let (file, made) = match options.clone().create_new(true).open(path) {
@@ -257,8 +253,21 @@ fn make(path: &Path, model: &Metadata, prepare: Prepare) -> Result<bool, Error> 
         }
         Err(error) => return Err(Error::io("make", path)(error)),
     };
-    prepare(&file).map_err(Error::io("write", path))?;
+    preallocate(&file, size).map_err(Error::io("write", path))?;
     Ok(made)
+}
+
+/// Makes sure that a file has its place on the disk, synced. Under its lock: what another keeper wrote meanwhile, having
+/// come first, must not be written over. Who has the lock now has been here.
+pub(super) fn preallocate(file: &File, size: usize) -> io::Result<()> {
+    let missing = || Ok::<_, io::Error>(size.saturating_sub(usize::try_from(file.metadata()?.len()).unwrap_or(size)));
+    if missing()? == 0 || !exclusive(file)? {
+        return Ok(());
+    }
+    let missing = missing()?;
+    // Written, not only reserved: a write into a hole may find the disk full.
+    file.write_all_at(&vec![0; missing], (size - missing) as u64)?;
+    file.sync_all()
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {
@@ -302,6 +311,19 @@ mod tests {
         drop(lease);
         assert!(directory.look().unwrap().free);
         assert!(directory.lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn nothing_is_put_into_a_file_that_another_has_locked_before_it_was_ready() {
+        let (home, directory) = directory();
+        let lease = open_lock(&directory.path().join("lease"), true).unwrap();
+        assert!(exclusive(&lease).unwrap());
+        lease.set_len(0).unwrap();
+        Directory::open(directory.path(), home.path()).unwrap();
+        assert_eq!(lease.metadata().unwrap().len(), 0);
+        drop(lease);
+        Directory::open(directory.path(), home.path()).unwrap();
+        assert_eq!(std::fs::metadata(directory.path().join("lease")).unwrap().len(), record::SIZE as u64);
     }
 
     #[test]

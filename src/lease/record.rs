@@ -14,6 +14,8 @@ use crate::wire::{Holder, Version};
 /// Bytes of one slot: a block of any file system, so that two slots never share one.
 pub(super) const SLOT: usize = 4096;
 const SLOTS: u64 = 2;
+/// Bytes of both.
+pub(super) const SIZE: usize = 2 * SLOT;
 const MAGIC: &str = "lockgate-lease";
 
 /// What the volume remembers.
@@ -115,19 +117,6 @@ impl Slots {
     }
 }
 
-/// Makes sure that both slots have their place on the disk.
-pub(super) fn preallocate(file: &File) -> io::Result<()> {
-    let size = SLOTS * SLOT as u64;
-    let length = file.metadata()?.len();
-    if length >= size {
-        return Ok(());
-    }
-    // Written, not only reserved: a write into a hole may find the disk full.
-    let missing = vec![0; usize::try_from(size - length).unwrap_or_default()];
-    file.write_all_at(&missing, length)?;
-    file.sync_all()
-}
-
 fn read_slot(file: &File, slot: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     use std::io::Read;
     bytes.clear();
@@ -192,7 +181,7 @@ mod tests {
 
     fn slots() -> (File, Slots) {
         let file = tempfile::tempfile().unwrap();
-        preallocate(&file).unwrap();
+        super::super::directory::preallocate(&file, SIZE).unwrap();
         let slots = Slots::read(&file).unwrap();
         assert_eq!(slots.reading, Reading::Blank);
         (file, slots)

@@ -10,7 +10,7 @@ use super::Error;
 use super::directory::{exclusive, open_lock, shared};
 
 /// Bytes of the file, fixed, so that a full disk stops no rollback.
-const SIZE: usize = 64;
+pub(super) const SIZE: usize = 64;
 /// Who only looks holds the lock for some microseconds: try again this long.
 const LOOKERS: Duration = Duration::from_millis(20);
 
@@ -45,14 +45,6 @@ impl Ticket {
     pub fn word(&self) -> &str {
         &self.word
     }
-}
-
-pub(super) fn preallocate(file: &File) -> io::Result<()> {
-    if file.metadata()?.len() >= SIZE as u64 {
-        return Ok(());
-    }
-    file.write_all_at(&[b'\n'; SIZE], 0)?;
-    file.sync_all()
 }
 
 pub(super) fn is_good(directory: &Path, word: &str) -> Result<bool, Error> {
