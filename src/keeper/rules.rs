@@ -99,14 +99,14 @@ pub(super) enum HalfDone {
 
 /// What is to be finished, by the record and the marker of a restore (its epoch).
 pub(super) fn half_done(reading: &Reading, marker: Option<u64>, skip: bool) -> HalfDone {
+    // A record of before the marker's epoch is an older one, left where that epoch's is spoiled.
     let (unconfirmed, known) = match reading {
-        Reading::Good(record) => (record.unconfirmed.then_some(record.epoch), true),
-        Reading::Blank => (None, true),
-        Reading::Corrupt => (None, false),
+        Reading::Good(record) => (record.unconfirmed.then_some(record.epoch), record.epoch),
+        Reading::Blank | Reading::Corrupt => (None, 0),
     };
     match (marker, unconfirmed) {
         (None, None) => HalfDone::Nothing,
-        (Some(_), None) if known => HalfDone::Marker,
+        (Some(epoch), None) if known >= epoch => HalfDone::Marker,
         (Some(epoch), _) | (None, Some(epoch)) if skip => HalfDone::Skipped(epoch),
         (Some(epoch), _) | (None, Some(epoch)) => HalfDone::Undo(epoch),
     }
@@ -224,9 +224,12 @@ mod tests {
             (&Reading::Blank, None, false, HalfDone::Nothing),
             (&good(of(None)), None, false, HalfDone::Nothing),
             (&good(of(None)), Some(3), false, HalfDone::Marker),
+            (&good(of(None)), Some(4), false, HalfDone::Undo(4)),
+            (&good(of(None)), Some(4), true, HalfDone::Skipped(4)),
             (&unconfirmed, None, false, HalfDone::Undo(3)),
             (&unconfirmed, Some(3), false, HalfDone::Undo(3)),
             (&unconfirmed, Some(3), true, HalfDone::Skipped(3)),
+            (&Reading::Blank, Some(1), false, HalfDone::Undo(1)),
             (&Reading::Corrupt, None, false, HalfDone::Nothing),
             (&Reading::Corrupt, Some(7), false, HalfDone::Undo(7)),
         ] {

@@ -9,14 +9,14 @@ use super::world::hand_over;
 use super::{Home, Pair};
 
 /// Spoils a slot of the record.
-fn spoil(home: &Home, slot: u64) {
+pub(super) fn spoil(home: &Home, slot: u64) {
     let mut file = OpenOptions::new().write(true).open(home.lease().join("lease")).unwrap();
     file.seek(SeekFrom::Start(slot * 4096 + 100)).unwrap();
     file.write_all(b"####").unwrap();
 }
 
 /// The number of the slot that was written last.
-fn newest_slot(home: &Home) -> u64 {
+pub(super) fn newest_slot(home: &Home) -> u64 {
     let mut text = String::new();
     File::open(home.lease().join("lease")).unwrap().read_to_string(&mut text).unwrap();
     let number = |at: usize| text[at..].split(' ').nth(1).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);

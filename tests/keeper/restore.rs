@@ -8,6 +8,7 @@ use lockgate::snapshot::{Databases, Step, Store};
 use lockgate::wire::Holder;
 
 use super::Home;
+use super::record::{newest_slot, spoil};
 
 /// A database whose epoch 2 is unconfirmed and has spoiled everything, and the store with its snapshot.
 fn spoiled(home: &Home) -> (Directory, Databases, Store) {
@@ -71,6 +72,24 @@ fn a_restore_killed_after_any_of_its_steps_is_finished_by_the_next_keeper() {
     use Step::{Marked, MovedAside, Placed, Recorded, Synced, Unmarked};
     let all = [Marked, MovedAside, MovedAside, MovedAside, MovedAside, Placed, Placed, Synced, Recorded, Unmarked];
     assert_eq!(killed_after, all);
+}
+
+#[test]
+fn an_interrupted_restore_is_finished_though_the_record_of_its_epoch_is_spoiled() {
+    let home = Home::new();
+    std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();
+    let before = home.bytes();
+    let first = Record { epoch: 1, last_confirmed: Some("old:1".into()), ..Record::blank() };
+    let directory = Directory::open(&home.lease(), home.path()).unwrap();
+    directory.lock().unwrap().unwrap().write(&first).unwrap();
+    let (directory, databases, store) = spoiled(&home);
+    assert_eq!(restore_and_die(&directory, &databases, &store, 2), Some(Step::MovedAside));
+    spoil(&home, newest_slot(&home));
+    assert_eq!(home.record(), first);
+    let mut keeper = home.keeper().option("--defer", "10ms").start();
+    keeper.says("epoch 2 was not confirmed: the data are as they were before it");
+    keeper.app_says("up 3");
+    assert_eq!(home.bytes(), before);
 }
 
 #[test]

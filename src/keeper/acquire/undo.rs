@@ -24,8 +24,10 @@ pub(super) fn finish(
     record: &mut Record,
     question: Question,
 ) -> Result<(Option<Undone>, Question), GaveUp> {
-    place.store.discard_above(record.epoch)?;
     let marker = place.store.restore_begun()?;
+    // Where the slot that had the marker's epoch is spoiled, that epoch was written all the same.
+    record.epoch = record.epoch.max(marker.unwrap_or_default());
+    place.store.discard_above(record.epoch)?;
     match rules::half_done(lease.reading(), marker, place.options.skip_restore) {
         HalfDone::Nothing => return Ok((None, question)),
         HalfDone::Marker => {
