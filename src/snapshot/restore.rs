@@ -47,7 +47,7 @@ impl Store {
         open: Option<&[(&Path, &File)]>,
     ) -> Result<Option<Restore<'_>>, Error> {
         let snapshot = self.snapshot(epoch);
-        if !snapshot.exists() {
+        if !is_there(&snapshot)? {
             return Ok(None);
         }
         let manifest = Manifest::read(&snapshot)?;
@@ -56,7 +56,7 @@ impl Store {
         for entry in manifest.files {
             let place = self.place_of(&snapshot, &entry, databases)?;
             let kept = snapshot.join(&entry.file);
-            let here = if begun && !kept.exists() { &place } else { &kept };
+            let here = if begun && !is_there(&kept)? { &place } else { &kept };
             verify(here, &entry, open.and_then(|open| open.iter().find(|(path, _)| path == here)))?;
             entries.push((entry, place));
         }
@@ -91,7 +91,7 @@ impl Restore<'_> {
         let told = |step| Error::io("go on after", Path::new(step));
         for (entry, place) in &self.entries {
             let kept = self.kept(entry);
-            guard(if kept.exists() { &kept } else { place }).map_err(Error::io("guard", place))?;
+            guard(if is_there(&kept)? { &kept } else { place }).map_err(Error::io("guard", place))?;
         }
         self.mark()?;
         after(Step::Marked).map_err(told("marking"))?;
@@ -116,7 +116,7 @@ impl Restore<'_> {
     /// The marker was laid ready beside the snapshot, so that a full disk cannot stop it.
     fn mark(&self) -> Result<(), Error> {
         let marker = self.store.marker();
-        if marker.exists() {
+        if is_there(&marker)? {
             return Ok(());
         }
         let ready = self.store.snapshot(self.epoch).join("restore");
@@ -137,20 +137,26 @@ impl Restore<'_> {
         }
         let files = databases.files_and_shared_memory().map_err(Error::io("look for the set beside", &aside))?;
         for path in files {
-            let in_place = |(entry, place): &(Entry, PathBuf)| *place == path && !self.kept(entry).exists();
-            if self.entries.iter().any(in_place) {
+            if self.is_in_place(&path)? {
                 continue;
             }
-            let to = free_name(&aside, &path);
+            let to = free_name(&aside, &path)?;
             std::fs::rename(&path, &to).map_err(Error::io("move aside", &path))?;
             after(Step::MovedAside).map_err(Error::io("go on after moving", &path))?;
         }
         Ok(())
     }
 
+    fn is_in_place(&self, path: &Path) -> Result<bool, Error> {
+        match self.entries.iter().find(|(_, place)| place == path) {
+            Some((entry, _)) => Ok(!is_there(&self.kept(entry))?),
+            None => Ok(false),
+        }
+    }
+
     fn put(&self, entry: &Entry, place: &Path) -> Result<(), Error> {
         let kept = self.kept(entry);
-        if !kept.exists() {
+        if !is_there(&kept)? {
             return Ok(());
         }
         // No open: that would wait for, and break, the write lease on it. Owner and mode it has since it was kept.
@@ -190,11 +196,18 @@ fn verify(path: &Path, entry: &Entry, open: Option<&(&Path, &File)>) -> Result<(
     if hash == *expected { Ok(()) } else { Err(spoiled("has another SHA-256 than the manifest says".to_owned())) }
 }
 
-fn free_name(aside: &Path, path: &Path) -> PathBuf {
+fn free_name(aside: &Path, path: &Path) -> Result<PathBuf, Error> {
     let base = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let plain = aside.join(&base);
-    if !plain.exists() {
-        return plain;
+    let mut free = aside.join(&base);
+    let mut number = 0_u32;
+    while is_there(&free)? {
+        number += 1;
+        free = aside.join(format!("{base}.{number}"));
     }
-    (1_u32..).map(|number| aside.join(format!("{base}.{number}"))).find(|path| !path.exists()).unwrap_or(plain)
+    Ok(free)
+}
+
+/// What cannot be looked at is not absent: to take it for that would keep what is to be undone.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(Error::io("look at", path))
 }

@@ -114,7 +114,10 @@ impl Store {
     pub fn has_moved(&self, epoch: u64) -> bool {
         let snapshot = self.snapshot(epoch);
         let placed = |manifest: Manifest| manifest.files.iter().any(|entry| !snapshot.join(&entry.file).exists());
-        let moved_aside = std::fs::read_dir(self.aside(epoch)).is_ok_and(|mut entries| entries.next().is_some());
+        let moved_aside = match std::fs::read_dir(self.aside(epoch)) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
         // Where the manifest is lost too, nobody can say that nothing was placed.
         moved_aside || Manifest::read(&snapshot).map_or(true, placed)
     }

@@ -93,6 +93,27 @@ fn an_interrupted_restore_is_finished_though_the_record_of_its_epoch_is_spoiled(
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_looked_at_is_not_taken_for_none() {
+    let home = Home::new();
+    std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();
+    let before = home.bytes();
+    spoiled(&home);
+    let (snapshot, away) = (home.lease().join("snapshots/2"), home.path().join("away"));
+    std::fs::rename(&snapshot, &away).unwrap();
+    // A link to itself: whatever is asked of it fails.
+    std::os::unix::fs::symlink("2", &snapshot).unwrap();
+    let mut keeper = home.keeper().option("--defer", "10ms").start();
+    let line = keeper.says("cannot take the lease: ");
+    assert!(line.contains("ITS SNAPSHOT CANNOT BE PUT BACK: cannot look at "), "{line}");
+    assert!(home.record().unconfirmed && keeper.app_said().is_empty());
+    drop(keeper);
+    std::fs::remove_file(&snapshot).unwrap();
+    std::fs::rename(&away, &snapshot).unwrap();
+    home.keeper().option("--defer", "10ms").start().app_says("up 3");
+    assert_eq!(home.bytes(), before);
+}
+
+#[test]
 fn a_restore_killed_again_and_again_is_finished_in_the_end() {
     let home = Home::new();
     std::fs::write(home.path().join("shop.sqlite3-journal"), "the journal of before").unwrap();

@@ -62,7 +62,7 @@ pub(super) fn finish(
 /// The epoch whose snapshot is to be put back, if one is.
 pub(super) fn to_put_back(place: &Place<'_>, reading: &Reading) -> Result<Option<u64>, GaveUp> {
     Ok(match rules::half_done(reading, place.store.restore_begun()?, place.options.skip_restore) {
-        HalfDone::Undo(epoch) => Some(epoch).filter(|epoch| place.store.snapshot(*epoch).exists()),
+        HalfDone::Undo(epoch) => place.store.snapshot(epoch).try_exists()?.then_some(epoch),
         HalfDone::Nothing | HalfDone::Marker | HalfDone::Skipped(_) => None,
     })
 }
