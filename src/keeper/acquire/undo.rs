@@ -22,7 +22,7 @@ pub(super) fn finish(
     place: &Place<'_>,
     lease: &mut Lease,
     record: &mut Record,
-    question: Question,
+    mut question: Question,
 ) -> Result<(Option<Undone>, Question), GaveUp> {
     let marker = place.store.restore_begun()?;
     // Where the slot that had the marker's epoch is spoiled, that epoch was written all the same.
@@ -46,7 +46,8 @@ pub(super) fn finish(
             let bad = |error| GaveUp::BadSnapshot(bad_snapshot(place.store, epoch, &error));
             let checked = place.store.check(epoch, place.databases, question.open_files().as_deref());
             if let Some(restore) = checked.map_err(bad)? {
-                let question = restore_set(place, &restore, lease, record, question).map_err(bad)?;
+                restore_set(place, &restore, lease, record, &mut question).map_err(bad)?;
+                let question = question.settled(&place.databases.files()?);
                 say(&format!("epoch {epoch} was not confirmed: the data are as they were before it"));
                 return Ok((Some(Undone { epoch, ms: milliseconds(began) }), question));
             }
@@ -87,16 +88,14 @@ fn restore_set(
     restore: &Restore<'_>,
     lease: &mut Lease,
     record: &mut Record,
-    mut question: Question,
-) -> Result<Question, snapshot::Error> {
+    question: &mut Question,
+) -> Result<(), snapshot::Error> {
     let mut guard = |file: &Path| question.extend(file);
     let mut write = || {
         record.unconfirmed = false;
         lease.write(record).map_err(io::Error::other)
     };
-    restore.run(place.databases, &mut guard, &mut write, &mut |_| Ok(()))?;
-    let files = place.databases.files().unwrap_or_default();
-    Ok(question.settled(&files))
+    restore.run(place.databases, &mut guard, &mut write, &mut |_| Ok(())).map(drop)
 }
 
 /// No app starts on data of which one half is from before an epoch and the other from after it.
