@@ -75,7 +75,7 @@ impl Board {
         let record = match (now.written, reading) {
             (Some(written), _) => written,
             (None, Reading::Good(record)) => *record,
-            (None, Reading::Blank | Reading::Corrupt) => Record::blank(),
+            (None, Reading::Blank | Reading::Newer(_) | Reading::Corrupt) => Record::blank(),
         };
         // A corrupt record counts as a confirmed epoch of an unknown keeper.
         let confirmed = if record.epoch > 0 { !record.unconfirmed } else { corrupt };

@@ -74,8 +74,8 @@ pub(super) fn facts(place: &Place<'_>, service: &str) -> Result<Facts, String> {
     {
         return Err(format!("this lease belongs to the service {theirs}, not {service}"));
     }
-    if let Some(why) = rules::foreign_version(&look.reading) {
-        return Err(why);
+    if let Reading::Newer(version) = look.reading {
+        return Err(rules::newer(version));
     }
     if look.free {
         nobody_is_left(place, &look.reading)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::lease::{Reading, Record};
+use crate::wire::{VERSION, Version};
 
 /// How long a keeper tries at its own start.
 pub(super) const OWN_START: Duration = Duration::from_millis(20);
@@ -38,6 +39,7 @@ pub(super) fn unasked(standing: &Standing<'_>, reading: &Reading) -> Option<Dura
     let record = match reading {
         Reading::Good(record) => record.as_ref().clone(),
         Reading::Blank => Record::blank(),
+        Reading::Newer(_) => return None,
         // Counts as a confirmed epoch of an unknown keeper.
         Reading::Corrupt => return (!standing.prepared).then_some(standing.defer),
     };
@@ -63,11 +65,9 @@ pub(super) fn foreign_service<'a>(service: Option<&str>, record: &'a Record) -> 
     (service? != theirs).then_some(theirs)
 }
 
-/// Why a record cannot be understood, if it cannot: a newer program wrote it.
-pub(super) fn foreign_version(reading: &Reading) -> Option<String> {
-    let Reading::Good(record) = reading else { return None };
-    let (theirs, ours) = (record.version.major, crate::wire::VERSION.major);
-    (theirs > ours).then(|| format!("the lease's record is of version {theirs}, this keeper knows {ours}"))
+/// Says that a newer program wrote the record.
+pub(super) fn newer(version: Version) -> String {
+    format!("the lease's record is of version {}, this keeper knows {}", version.major, VERSION.major)
 }
 
 /// Whether an epoch needs no `confirm`: nobody asked for it, or it is the last confirmed keeper's own.
@@ -102,7 +102,7 @@ pub(super) fn half_done(reading: &Reading, marker: Option<u64>, skip: bool) -> H
     // A record of before the marker's epoch is an older one, left where that epoch's is spoiled.
     let (unconfirmed, known) = match reading {
         Reading::Good(record) => (record.unconfirmed.then_some(record.epoch), record.epoch),
-        Reading::Blank | Reading::Corrupt => (None, 0),
+        Reading::Blank | Reading::Newer(_) | Reading::Corrupt => (None, 0),
     };
     match (marker, unconfirmed) {
         (None, None) => HalfDone::Nothing,
@@ -117,7 +117,7 @@ pub(super) fn names_nobody(reading: &Reading) -> bool {
     match reading {
         Reading::Blank => true,
         Reading::Good(record) => record.holder.is_none() && record.last_confirmed.is_none(),
-        Reading::Corrupt => false,
+        Reading::Newer(_) | Reading::Corrupt => false,
     }
 }
 
@@ -126,14 +126,14 @@ pub(super) fn names_nobody(reading: &Reading) -> bool {
 pub(super) fn comes_back(asked: Asked, ended: Option<u64>, reading: &Reading) -> bool {
     match reading {
         Reading::Good(record) => asked == Asked::ByProxy && !record.unconfirmed && ended == Some(record.epoch),
-        Reading::Blank | Reading::Corrupt => false,
+        Reading::Blank | Reading::Newer(_) | Reading::Corrupt => false,
     }
 }
 
 fn last_confirmed(reading: &Reading) -> Option<&str> {
     match reading {
         Reading::Good(record) => record.last_confirmed.as_deref(),
-        Reading::Blank | Reading::Corrupt => None,
+        Reading::Blank | Reading::Newer(_) | Reading::Corrupt => None,
     }
 }
 
@@ -188,14 +188,6 @@ mod tests {
         assert_eq!(foreign_service(Some("shop"), &other), Some("blog"));
         assert_eq!(unasked(&Standing { starting: true, ..ME }, &good(other.clone())), None);
         assert!(unasked(&Standing { service: None, ..ME }, &good(other)).is_some());
-    }
-
-    #[test]
-    fn a_record_of_a_newer_version_is_refused() {
-        let newer = |major| good(Record { version: crate::wire::Version { major, minor: 9 }, ..of(None) });
-        assert_eq!(foreign_version(&newer(crate::wire::VERSION.major)), None);
-        assert!(foreign_version(&newer(crate::wire::VERSION.major + 1)).is_some());
-        assert_eq!(foreign_version(&Reading::Blank), None);
     }
 
     #[test]

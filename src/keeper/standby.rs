@@ -215,6 +215,7 @@ fn whom_it_waits_for(reading: &Reading, free: bool, waits: Option<Duration>, ser
     let record = match reading {
         Reading::Good(record) => record.as_ref().clone(),
         Reading::Blank => Record::blank(),
+        Reading::Newer(version) => return format!("stands by: {}", rules::newer(*version)),
         Reading::Corrupt => return "stands by: the lease's record is corrupt in both slots".to_owned(),
     };
     if let Some(theirs) = rules::foreign_service(service, &record) {

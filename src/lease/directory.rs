@@ -178,7 +178,7 @@ impl Lease {
     pub fn repeat(&mut self) -> Result<(), Error> {
         match self.slots.reading.clone() {
             Reading::Good(record) => self.write(&record),
-            Reading::Blank | Reading::Corrupt => Ok(()),
+            Reading::Blank | Reading::Newer(_) | Reading::Corrupt => Ok(()),
         }
     }
 

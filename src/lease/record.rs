@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::wire::{Holder, Version};
+use crate::wire::{Holder, VERSION, Version};
 
 /// Bytes of one slot: a block of any file system, so that two slots never share one.
 pub(super) const SLOT: usize = 4096;
@@ -73,6 +73,8 @@ pub enum Reading {
     Blank,
     /// The newer of the good slots.
     Good(Box<Record>),
+    /// The newer of the good slots is of a major version that this program does not know.
+    Newer(Version),
     /// Something was written, and neither slot is good.
     Corrupt,
 }
@@ -87,20 +89,20 @@ pub(super) struct Slots {
 impl Slots {
     /// Reads both slots.
     pub(super) fn read(file: &File) -> io::Result<Self> {
-        let mut best: Option<(u64, Record)> = None;
+        let mut best: Option<(u64, Reading)> = None;
         let mut written = false;
         for slot in 0..SLOTS {
             let mut bytes = Vec::with_capacity(SLOT);
             read_slot(file, slot, &mut bytes)?;
             written |= bytes.iter().any(|byte| *byte != 0);
-            if let Some((number, record)) = decode(&bytes)
+            if let Some((number, reading)) = decode(&bytes)
                 && best.as_ref().is_none_or(|(newest, _)| number > *newest)
             {
-                best = Some((number, record));
+                best = Some((number, reading));
             }
         }
         Ok(match best {
-            Some((number, record)) => Self { reading: Reading::Good(Box::new(record)), number },
+            Some((number, reading)) => Self { reading, number },
             None => Self { reading: if written { Reading::Corrupt } else { Reading::Blank }, number: 0 },
         })
     }
@@ -151,7 +153,8 @@ fn encode(number: u64, record: &Record) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Option<(u64, Record)> {
+/// The number of a good slot, and what it says.
+fn decode(bytes: &[u8]) -> Option<(u64, Reading)> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, rest) = text.split_once('\n')?;
     let mut words = head.split(' ');
@@ -163,7 +166,17 @@ fn decode(bytes: &[u8]) -> Option<(u64, Record)> {
     let sum = words.next()?;
     let body = rest.get(..length)?;
     (sum == checksum(number, body)).then_some(())?;
-    Some((number, serde_json::from_str(body).ok()?))
+    // Nothing else of a newer version need be as it is known here.
+    let Versioned { version } = serde_json::from_str(body).ok()?;
+    if version.major > VERSION.major {
+        return Some((number, Reading::Newer(version)));
+    }
+    Some((number, Reading::Good(serde_json::from_str(body).ok()?)))
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: Version,
 }
 
 fn checksum(number: u64, body: &str) -> String {
@@ -207,6 +220,16 @@ mod tests {
         newer.unknown.insert("later".into(), serde_json::json!({"a": 1}));
         slots.write(&file, &newer).unwrap();
         assert_eq!(Slots::read(&file).unwrap().reading, Reading::Good(Box::new(newer)));
+    }
+
+    #[test]
+    fn a_record_of_a_newer_major_version_is_known_for_one_though_nothing_else_of_it_is() {
+        let (file, mut slots) = slots();
+        slots.write(&file, &record(1)).unwrap();
+        let body = r#"{"version":{"major":7,"minor":2},"epoch":"two"}"#;
+        let text = format!("{MAGIC} 2 {} {}\n{body}\n", body.len(), checksum(2, body));
+        file.write_all_at(text.as_bytes(), 0).unwrap();
+        assert_eq!(Slots::read(&file).unwrap().reading, Reading::Newer(Version { major: 7, minor: 2 }));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use lockgate::wire::{Saying, Verb};
+use lockgate::lease::{Directory, Record};
+use lockgate::wire::{Saying, VERSION, Verb, Version};
 
-use super::world::hand_over;
+use super::world::{hand_over, prepare};
 use super::{Home, Pair};
 
 /// Spoils a slot of the record.
@@ -79,6 +80,21 @@ fn two_corrupt_slots_count_as_a_confirmed_epoch_of_somebody_unknown_and_are_said
     assert_eq!((status.epoch, status.confirmed), (3, true));
     let next = home.keeper().start();
     assert!(matches!(hand_over(&mut keeper.talk(), &mut next.talk()).0, Saying::Leased { epoch: 4, .. }));
+}
+
+#[test]
+fn a_record_of_a_newer_major_version_is_refused_and_kept() {
+    let home = Home::new();
+    let newer = Version { major: VERSION.major + 1, minor: 0 };
+    let directory = Directory::open(&home.lease(), home.path()).unwrap();
+    directory.lock().unwrap().unwrap().write(&Record { version: newer, ..Record::blank() }).unwrap();
+    let written = std::fs::read(home.lease().join("lease")).unwrap();
+    let mut keeper = home.keeper().option("--defer", "1ms").start();
+    let why = "the lease's record is of version 2, this keeper knows 1";
+    keeper.says(&format!("stands by: {why}"));
+    assert!(keeper.talk().refused(prepare("shop")).contains(why));
+    assert!(keeper.app_said().is_empty());
+    assert_eq!(std::fs::read(home.lease().join("lease")).unwrap(), written);
 }
 
 #[test]

@@ -119,14 +119,7 @@ impl Place<'_> {
         attempt.stage = Stage::Locked;
         attempt.checkpoint()?;
         let reading = lease.reading().clone();
-        if let Reading::Good(record) = &reading
-            && let Some(theirs) = rules::foreign_service(self.service.as_deref(), record)
-        {
-            return Err(GaveUp::Foreign(format!("this lease belongs to the service {theirs}")));
-        }
-        if let Some(why) = rules::foreign_version(&reading) {
-            return Err(GaveUp::Foreign(why));
-        }
+        self.own(&reading)?;
         let heirs = attempt.lock_heirs()?;
         let question = attempt.ask_kernel(&reading)?;
         let mut record = self.known(&reading)?;
@@ -143,11 +136,23 @@ impl Place<'_> {
         Ok(Acquired { lease, heirs, record, sayings: vec![leased, snapshot] })
     }
 
+    /// Refuses a lease of another service, or of a version that is not known.
+    fn own(&self, reading: &Reading) -> Result<(), GaveUp> {
+        let foreign = match reading {
+            Reading::Good(record) => rules::foreign_service(self.service.as_deref(), record)
+                .map(|theirs| format!("this lease belongs to the service {theirs}")),
+            Reading::Newer(version) => Some(rules::newer(*version)),
+            Reading::Blank | Reading::Corrupt => None,
+        };
+        foreign.map_or(Ok(()), |why| Err(GaveUp::Foreign(why)))
+    }
+
     /// The record to go on from.
     fn known(&self, reading: &Reading) -> Result<Record, GaveUp> {
         Ok(match reading {
             Reading::Good(record) => record.as_ref().clone(),
             Reading::Blank => Record::blank(),
+            Reading::Newer(version) => return Err(GaveUp::Foreign(rules::newer(*version))),
             Reading::Corrupt => {
                 let epoch = self.store.highest()?.unwrap_or_default();
                 say(
@@ -321,7 +326,7 @@ fn named_holder(directory: &Directory) -> Result<String, lease::Error> {
         Reading::Good(record) => record.holder.map_or_else(unknown_keeper, |holder| {
             format!("{} (epoch {}, control {})", holder.id, record.epoch, holder.control)
         }),
-        Reading::Blank | Reading::Corrupt => unknown_keeper(),
+        Reading::Blank | Reading::Newer(_) | Reading::Corrupt => unknown_keeper(),
     })
 }
 
