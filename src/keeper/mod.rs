@@ -124,18 +124,14 @@ fn keep(options: Options) -> Result<u8, Fault> {
 
 fn begin(mut keeper: Keeper, takes_now: bool) -> u8 {
     let standby = Standby::new();
-    let first = if takes_now {
-        keeper.acquire_unasked(standby, Instant::now() + rules::OWN_START)
-    } else {
-        Next::Go(Role::Standby(standby))
-    };
+    let first = if takes_now { keeper.acquire_unasked(standby) } else { Next::Go(Role::Standby(standby)) };
     keeper.run(first)
 }
 
 impl Keeper {
     /// Whether this keeper takes the lease at its own start.
     fn takes_at_its_start(&self) -> Result<bool, lease::Error> {
-        let until = Instant::now() + rules::OWN_START;
+        let until = Instant::now() + rules::LOOKERS;
         loop {
             let look = self.directory.look()?;
             let at_once = rules::unasked(&self.standing(true), &look.reading).is_some_and(|waits| waits.is_zero());

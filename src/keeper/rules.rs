@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::lease::{Reading, Record};
 use crate::wire::{VERSION, Version};
 
-/// How long a keeper tries at its own start.
-pub(super) const OWN_START: Duration = Duration::from_millis(20);
+/// How long a keeper that nobody asked tries: who only looks at a free lease has its lock for a moment.
+pub(super) const LOOKERS: Duration = Duration::from_millis(20);
 const LEFT: Duration = Duration::from_secs(1);
 const LAST_CONFIRMED: Duration = Duration::from_secs(2);
 

@@ -68,7 +68,7 @@ impl Keeper {
         let free_since = *standby.free_since.get_or_insert(now);
         match waits {
             Some(waits) if now >= standby.not_before && now.duration_since(free_since) >= waits => {
-                self.acquire_unasked(standby, now)
+                self.acquire_unasked(standby)
             }
             _ => Next::Go(Role::Standby(standby)),
         }
@@ -92,11 +92,10 @@ impl Keeper {
         self.board.note(standby.fault.clone().unwrap_or(text));
     }
 
-    /// Takes a lease that was seen free: tries until `lock_until`, somewhat longer at the keeper's own start.
-    pub(super) fn acquire_unasked(&mut self, mut standby: Standby, lock_until: Instant) -> Next {
-        let request = Request { asked: Asked::Unasked, lock_until, until: None };
-        let result = self.acquire(request, None);
-        standby.free_since = None;
+    /// Takes a lease that was seen free.
+    pub(super) fn acquire_unasked(&mut self, mut standby: Standby) -> Next {
+        let lock_until = Instant::now() + rules::LOOKERS;
+        let result = self.acquire(Request { asked: Asked::Unasked, lock_until, until: None }, None);
         match result {
             Ok(acquired) => {
                 // A holder's ticket would be good for its own yield, and keep others from being prepared.
@@ -109,6 +108,10 @@ impl Keeper {
             Err((gave_up, yielded_to)) => {
                 let now = Instant::now();
                 let person = matches!(gave_up, GaveUp::BadSnapshot(_));
+                // Held by who only looked it is free without a break; by another keeper, the next look sees.
+                if !matches!(gave_up, GaveUp::Held(_)) {
+                    standby.free_since = None;
+                }
                 if !matches!(gave_up, GaveUp::Held(_) | GaveUp::Interrupted(_)) {
                     let fault = gave_up.to_string();
                     self.board.note(fault.clone());

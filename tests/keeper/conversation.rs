@@ -1,5 +1,9 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use lockgate::wire::{Role, Saying, Verb};
 
+use super::openers::Ending;
 use super::world::{Talk, hand_over, prepare, signal_process, until};
 use super::{Home, Pair};
 
@@ -332,6 +336,29 @@ fn one_that_is_acquiring_shows_itself_as_who_holds_not_the_one_before() {
     until("acquiring", || acquiring.status().role == Role::Acquiring);
     let status = acquiring.status();
     assert_eq!((status.holder.unwrap().id, status.epoch), (status.id, 1), "whose epoch is not written yet");
+}
+
+#[test]
+fn who_only_looks_again_and_again_keeps_nobody_from_a_free_lease() {
+    let home = Home::new();
+    let mut first = home.holder();
+    first.signal(libc::SIGTERM);
+    assert_eq!(first.ends(), 0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ending = Ending(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let look = std::fs::File::open(home.lease().join("lease")).unwrap();
+                let _free = look.try_lock_shared();
+                // A look that takes long, as on a machine that is busy.
+                std::thread::sleep(Duration::from_millis(200));
+                drop(look);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        home.keeper().start().app_says("up 2");
+    });
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn the_first_keeper_only_warns_of_an_app_from_before_there_were_keepers() {
 }
 
 /// Ends a loop, also where the test fails.
-struct Ending<'a>(&'a AtomicBool);
+pub(super) struct Ending<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
