@@ -139,7 +139,8 @@ fn as_user<T>(user: u32, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 fn fsuid() -> u32 {
     // SAFETY: an impossible uid changes nothing; the present one is returned.
     let present = unsafe { libc::setfsuid(u32::MAX) };
-    u32::try_from(present).unwrap_or_default()
+    // The kernel's number is unsigned, its C type is not.
+    present.cast_unsigned()
 }
 
 /// Ignores SIGIO, whose default kills and which the kernel sends when a lease is broken.
@@ -171,6 +172,15 @@ mod tests {
         assert!(!lease.is_whole(), "an attempt to open it is seen");
         drop(lease);
         assert!(granted(&path).is_some());
+    }
+
+    #[test]
+    fn a_uid_of_more_than_31_bits_is_come_back_to() {
+        const LARGE: u32 = 3_000_000_000;
+        let seen = as_user(LARGE, || Ok((fsuid(), as_user(1000, || Ok(fsuid()))?, fsuid())));
+        if fsuid() == 0 {
+            assert_eq!(seen.unwrap(), (LARGE, 1000, LARGE)); // only root becomes another
+        }
     }
 
     #[test]
