@@ -159,7 +159,8 @@ fn copy_barely(stage: &Stage, version: u32) -> io::Result<Option<BareCopy>> {
 /// What a snapshot holds of the set: not what the keeper writes beside it.
 fn copied(snapshot: &Path) -> io::Result<Vec<PathBuf>> {
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(snapshot.join("manifest.json"))?)?;
-    let names = manifest["files"].as_array().into_iter().flatten().filter_map(|entry| entry["file"].as_str());
+    let files = manifest.get("files").and_then(serde_json::Value::as_array);
+    let names = files.into_iter().flatten().filter_map(|entry| entry.get("file")?.as_str());
     Ok(names.map(|name| snapshot.join(name)).collect())
 }
 

@@ -232,7 +232,7 @@ mod tests {
         }
         for name in &names {
             let services: Vec<_> = journal.newest(name, 9).unwrap().into_iter().map(|record| record.service).collect();
-            assert_eq!(services, [name.clone()]);
+            assert_eq!(services, std::slice::from_ref(name));
         }
         fs::create_dir(data.path().join("lockgate/handoffs/unreadable.jsonl")).unwrap();
         assert_eq!(journal.newest_of_all(9).unwrap().len(), 2);
