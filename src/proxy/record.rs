@@ -103,8 +103,11 @@ impl Record {
         }
     }
 
-    /// The headers of a request that the service wants logged.
+    /// The headers of a request that the service wants logged; once, however often its target changes.
     pub(super) fn request_headers(&mut self, options: &TargetOptions, headers: &HeaderMap) {
+        if let Some(inner) = &mut self.inner {
+            inner.extra.clear();
+        }
         self.extra("req", options.log_request_headers.as_deref(), headers);
     }
 
