@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -122,13 +123,15 @@ pub struct Stream {
     is_polled: bool,
     /// Runs since the first look at a head that was not whole.
     timer: Option<Pin<Box<Sleep>>>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    /// A client's connection. `head_timeout`: how long a head may take from its first byte to its last.
+    /// A client's connection, in a place that it gives back once it is closed. `head_timeout`: how long a head may take
+    /// from its first byte to its last.
     #[must_use]
-    pub fn new(tcp: TcpStream, talk: Talk, head_timeout: Duration) -> Self {
-        Self { tcp, talk, head_timeout, is_polled: false, timer: None }
+    pub fn new(tcp: TcpStream, place: OwnedSemaphorePermit, talk: Talk, head_timeout: Duration) -> Self {
+        Self { tcp, talk, head_timeout, is_polled: false, timer: None, _place: place }
     }
 
     fn came(&mut self) {
@@ -196,6 +199,7 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -205,7 +209,8 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
         let talk = Talk::default();
-        (client, Stream::new(tcp, talk.clone(), Duration::from_millis(50)), talk)
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (client, Stream::new(tcp, place, talk.clone(), Duration::from_millis(50)), talk)
     }
 
     #[tokio::test]

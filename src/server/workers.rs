@@ -4,7 +4,7 @@
 mod connections;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::listener::{self, Stream, Talk};
 use crate::observe::Output;
 use crate::proxy::{Downstream, Shared, Worker};
 
+use super::limits;
 use connections::Connections;
 
 /// Bytes of a request's head; Go's limit.
@@ -59,12 +61,14 @@ impl Workers {
         access: Option<&Output>,
     ) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(Stop::No);
+        let places = Arc::new(Semaphore::new(limits::most_clients()));
         let mut threads = Vec::with_capacity(count);
         for stripe in 0..count {
             let sockets = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>()?;
             let (shared, access, stopped) = (shared.clone(), access.map(Output::channel), stopped.clone());
+            let places = places.clone();
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let serve = move || runtime.block_on(serve(stripe, sockets, shared, access, stopped));
+            let serve = move || runtime.block_on(serve(stripe, sockets, places, shared, access, stopped));
             threads.push(thread::Builder::new().name(format!("worker-{stripe}")).spawn(serve)?);
         }
         Ok(Self { threads, stop })
@@ -82,6 +86,7 @@ impl Workers {
 async fn serve(
     stripe: usize,
     sockets: Vec<TcpListener>,
+    places: Arc<Semaphore>,
     shared: Arc<Shared>,
     access: Option<crate::observe::Channel>,
     mut stopped: watch::Receiver<Stop>,
@@ -93,7 +98,7 @@ async fn serve(
     let accepting = async {
         for socket in sockets {
             let (worker, connections) = (worker.clone(), connections.clone());
-            tokio::spawn(accept(socket, worker, connections));
+            tokio::spawn(accept(socket, places.clone(), worker, connections));
         }
         stopped.wait_for(|stop| *stop != Stop::No).await.map_or(Stop::By(Instant::now()), |stop| *stop)
     };
@@ -120,7 +125,7 @@ async fn serve(
     connections.count()
 }
 
-async fn accept(socket: TcpListener, worker: Arc<Worker>, connections: Connections) {
+async fn accept(socket: TcpListener, places: Arc<Semaphore>, worker: Arc<Worker>, connections: Connections) {
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!(%error, "Error while accepting connections"),
@@ -131,12 +136,12 @@ async fn accept(socket: TcpListener, worker: Arc<Worker>, connections: Connectio
         let accepted = tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => return,
-            accepted = socket.accept() => accepted,
+            accepted = next(&socket, &places) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, peer, place)) => {
                 let (socket, talk) = (stream.as_raw_fd(), Talk::default());
-                let stream = Stream::new(stream, talk.clone(), worker.shared.head_timeout);
+                let stream = Stream::new(stream, place, talk.clone(), worker.shared.head_timeout);
                 let client = Downstream::new(worker.clone(), listener::canonical(peer), socket, talk);
                 connections.serve(&server, stream, client);
             }
@@ -148,6 +153,23 @@ async fn accept(socket: TcpListener, worker: Arc<Worker>, connections: Connectio
             Err(_) => {}
         }
     }
+}
+
+/// The next client, once there is a place for it; until then it waits in the system's queue. Cancel-safe.
+async fn next(
+    socket: &tokio::net::TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = match places.clone().try_acquire_owned() {
+        Ok(place) => place,
+        Err(_) => {
+            tracing::warn!(error = "all open files for clients are in use", "Unable to accept connections for now");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            places.clone().acquire_owned().await.map_err(io::Error::other)?
+        }
+    };
+    let (stream, peer) = socket.accept().await?;
+    Ok((stream, peer, place))
 }
 
 /// Whether it is we who lack something: descriptors or memory.

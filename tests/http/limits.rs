@@ -27,6 +27,26 @@ fn accepting_goes_on_once_there_are_descriptors_again() {
 }
 
 #[test]
+fn clients_that_do_not_end_their_heads_keep_nobody_from_commands_and_no_request_from_its_app() {
+    let (proxy, app) = (Proxy::under("ulimit -n 128", &[]), App::start(polite));
+    proxy.deploy("first", &app, &["--host", "first.test"]);
+    let mut early = proxy.client();
+    assert_eq!(early.get("/").status, 404);
+    let crowd: Vec<Client> = std::iter::repeat_with(|| {
+        let mut half = proxy.client();
+        half.send("GET / HTTP/1.1\r\nHost:");
+        half
+    })
+    .take(200)
+    .collect();
+    proxy.line("Unable to accept connections for now");
+    proxy.deploy("shop", &app, &[]);
+    assert_eq!(early.get("/").status, 200);
+    drop(crowd);
+    assert_eq!(proxy.client().get("/").status, 200);
+}
+
+#[test]
 fn a_client_that_does_not_end_its_head_is_given_up_and_others_are_not() {
     let proxy = Proxy::with(&[("LOCKGATE_HEAD_TIMEOUT", "200ms")]);
     let app = App::start(|turn| {
