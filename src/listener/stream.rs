@@ -121,6 +121,8 @@ pub struct Stream {
     talk: Talk,
     head_timeout: Duration,
     is_polled: bool,
+    /// Of the answer before, there may be more to write than the system has taken.
+    has_unsent: bool,
     /// Runs since the first look at a head that was not whole.
     timer: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
@@ -131,7 +133,7 @@ impl Stream {
     /// from its first byte to its last.
     #[must_use]
     pub fn new(tcp: TcpStream, place: OwnedSemaphorePermit, talk: Talk, head_timeout: Duration) -> Self {
-        Self { tcp, talk, head_timeout, is_polled: false, timer: None, _place: place }
+        Self { tcp, talk, head_timeout, is_polled: false, has_unsent: false, timer: None, _place: place }
     }
 
     fn came(&mut self) {
@@ -147,8 +149,10 @@ impl Stream {
         }
         let timeout = self.head_timeout;
         self.timer.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx).map(|()| {
-            // Nothing else is being written before a head is whole; one that takes no answer gets none.
-            let _ = self.tcp.try_write(LATE);
+            // Not in the midst of the answer before; one that takes no answer gets none.
+            if !self.has_unsent {
+                let _ = self.tcp.try_write(LATE);
+            }
             Err(io::ErrorKind::TimedOut.into())
         })
     }
@@ -183,11 +187,14 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_aside(cx))?;
+        self.has_unsent = true;
         Pin::new(&mut self.tcp).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_aside(cx))?;
+        // hyper comes here once it has written all that it has.
+        self.has_unsent = false;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
@@ -198,6 +205,8 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Semaphore;
 
@@ -272,5 +281,32 @@ mod tests {
         let mut told = String::new();
         client.read_to_string(&mut told).await.unwrap();
         assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+    }
+
+    /// Writes until the system takes no more; how much it took.
+    async fn fill(stream: &mut Stream) -> usize {
+        let mut taken = 0;
+        poll_fn(|cx| {
+            while let Poll::Ready(sent) = Pin::new(&mut *stream).poll_write(cx, &[b'x'; 1 << 16]) {
+                taken += sent.unwrap();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        taken
+    }
+
+    #[tokio::test]
+    async fn a_late_head_is_not_answered_in_the_midst_of_the_answer_before() {
+        let (mut client, mut stream, _) = connection().await;
+        let taken = fill(&mut stream).await;
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap(), 3);
+        client.read_exact(&mut vec![0; taken]).await.unwrap();
+        assert_eq!(read(&mut stream).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(stream);
+        let mut told = String::new();
+        client.read_to_string(&mut told).await.unwrap();
+        assert_eq!(told, "");
     }
 }
