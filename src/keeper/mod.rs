@@ -12,9 +12,9 @@ mod roles;
 mod rules;
 mod say;
 mod standby;
+mod volume;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn keep(options: Options) -> Result<u8, Fault> {
     executable(&options.command)?;
     let token = options.token_file.as_deref().map(read_token).transpose()?;
     let databases = Databases::new(&options.databases)?;
-    let directory = Arc::new(open_directory(&options, &databases)?);
+    let directory = Arc::new(volume::open_directory(&options, &databases)?);
     let bound = bind(&options)?;
     let me = Holder { id: format!("{}:{}", host_name(), bound.address.port()), control: bound.reachable().to_string() };
     let (sender, events) = sync_channel(QUEUE);
@@ -161,44 +161,6 @@ fn cannot_listen(address: &str, error: &std::io::Error) -> Fault {
         _ => error.to_string(),
     };
     Fault::own(format!("cannot listen on the control address {address}: {why}"))
-}
-
-/// The lease directory, on the file system of all databases.
-fn open_directory(options: &Options, databases: &Databases) -> Result<lease::Directory, Fault> {
-    let near = databases.directories();
-    let path = match (&options.lease, options.databases.first()) {
-        (Some(given), _) => given.clone(),
-        (None, Some(first)) => default_directory(first, &databases.first_path()),
-        (None, None) => return Err(Fault::own("no --database given, nor a --lease directory".to_owned())),
-    };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-    let real = parent.canonicalize().map_err(|error| {
-        Fault::own(format!("cannot use the lease directory {}: {}: {error}", path.display(), parent.display()))
-    })?;
-    let name = path.file_name().ok_or_else(|| Fault::own(format!("--lease {}: names no directory", path.display())))?;
-    let like = near.first().unwrap_or(&real);
-    let directory = lease::Directory::open(&real.join(name), like)?;
-    let device = std::fs::metadata(directory.path())?.dev();
-    for other in &near {
-        if std::fs::metadata(other)?.dev() != device {
-            return Err(Fault::own(format!(
-                "the lease directory {} and the databases in {} are on different file systems",
-                directory.path().display(),
-                other.display()
-            )));
-        }
-    }
-    Ok(directory)
-}
-
-/// `<first database>.lockgate`; for a glob, which names many, `databases.lockgate` where it begins to look.
-fn default_directory(given: &str, first: &Path) -> PathBuf {
-    if given.contains(['*', '?', '[']) {
-        return first.join("databases.lockgate");
-    }
-    let mut name = OsString::from(first);
-    name.push(".lockgate");
-    PathBuf::from(name)
 }
 
 fn read_token(path: &Path) -> Result<String, Fault> {

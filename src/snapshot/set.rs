@@ -18,6 +18,18 @@ pub enum SetError {
         /// The system's answer.
         source: io::Error,
     },
+    /// A directory, not a file in it.
+    #[error("--database {0}: this is a directory; name the database file in it, or a pattern such as {pattern}",
+        pattern = Path::new(.0).join("*.sqlite3").display())]
+    Directory(String),
+    /// A pattern that no name can match.
+    #[error("--database {given}: this pattern matches no file: {why}")]
+    Matchless {
+        /// As it was given.
+        given: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Ends like a file that SQLite keeps beside a database.
     #[error("--database {0}: this is a file that SQLite keeps beside a database, not a database")]
     Companion(String),
@@ -183,6 +195,9 @@ impl Databases {
 impl Named {
     fn new(given: &str) -> Result<Self, SetError> {
         let path = Path::new(given);
+        if path.is_dir() {
+            return Err(SetError::Directory(given.to_owned()));
+        }
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(name) = name.filter(|_| !given.ends_with('/')) else {
             return Err(SetError::NoFile(given.to_owned()));
@@ -191,14 +206,17 @@ impl Named {
             let (given, directory) = (given.to_owned(), directory.to_owned());
             move |source| SetError::NoDirectory { given, directory, source }
         };
+        if database_of(name).is_some() {
+            return Err(SetError::Companion(given.to_owned()));
+        }
         if !glob::is_pattern(given) {
-            if database_of(name).is_some() {
-                return Err(SetError::Companion(given.to_owned()));
-            }
             let real = real(path).map_err(no_directory(parent(path)))?;
             return Ok(Self::Path(real));
         }
         let (below, parts) = split_pattern(path);
+        if let Some(why) = matchless(&parts) {
+            return Err(SetError::Matchless { given: given.to_owned(), why });
+        }
         let real = below.canonicalize().map_err(no_directory(&below))?;
         Ok(Self::Glob { below: real, parts })
     }
@@ -238,6 +256,14 @@ fn split_pattern(path: &Path) -> (PathBuf, Vec<String>) {
         below.push(".");
     }
     (below, parts)
+}
+
+/// Why no file can match, if none can.
+fn matchless(parts: &[String]) -> Option<&'static str> {
+    if parts.iter().any(|part| glob::is_open(part)) {
+        return Some("nothing closes its [");
+    }
+    parts.iter().any(|part| part == "..").then_some(".. may stand only before the first part that is a pattern")
 }
 
 /// Shows each file in the directories that the pattern leads to, with the pattern's last part and the file's name.
@@ -403,6 +429,12 @@ mod tests {
         let error = |given: &str| Databases::new(&[given.to_owned()]).unwrap_err().to_string();
         assert!(error("/no/such/dir/a.db").starts_with("--database /no/such/dir/a.db: cannot look in /no/such/dir: "));
         assert!(error("/tmp/a.db-wal").contains("not a database"));
-        assert!(error("/tmp/").contains("names no file"));
+        assert!(error("/tmp/*.db-wal").contains("not a database"));
+        assert!(error("/no/such/").contains("names no file"));
+        assert!(
+            error("/tmp").contains("this is a directory; name the database file in it, or a pattern such as /tmp/*.sq")
+        );
+        assert_eq!(error("["), "--database [: this pattern matches no file: nothing closes its [");
+        assert!(error("/tmp/*/../a.db").contains("matches no file: .. may stand only before"));
     }
 }

@@ -8,6 +8,7 @@ mod good;
 mod kills;
 mod load;
 #[path = "../world/mount.rs"]
+#[allow(dead_code, reason = "shared with the tests of keepers, which use more of it")]
 mod mount;
 mod operator;
 mod orphans;

@@ -76,6 +76,8 @@ fn errors_of_its_own_end_with_1_and_name_what_is_wrong() {
         (KeeperBuilder::of(&database).option("--grace", "soon"), "--grace: \"soon\" is not valid"),
         (KeeperBuilder::plain(), "no --database given"),
         (KeeperBuilder::of("/no/such/volume/a.db".as_ref()), "cannot look in /no/such/volume"),
+        (KeeperBuilder::of(home.path()), "this is a directory; name the database file in it"),
+        (KeeperBuilder::of(&home.path().join("[")), "this pattern matches no file: nothing closes its ["),
         (
             KeeperBuilder::of(&database).option("--lease", "/no/such/place/l"),
             "cannot use the lease directory /no/such/place/l",

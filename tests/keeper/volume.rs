@@ -113,3 +113,33 @@ fn a_holder_whose_lock_file_was_replaced_yields_to_nobody() {
     let why = new.talk().refused(prepare("shop"));
     assert!(why.contains("the app before is still alive"), "{why}");
 }
+
+#[test]
+fn a_database_that_is_mounted_by_itself_is_refused_before_anything_is_made() {
+    let Some(volume) = Mount::of("1m") else { return };
+    let database = volume.path().join("shop.sqlite3");
+    small_database(&database);
+    let home = tempfile::tempdir().unwrap();
+    let there = home.path().join("shop.sqlite3");
+    let _mounted = Mount::of_file(&database, &there);
+    let pattern = home.path().join("*.sqlite3");
+    for given in [&there, &pattern] {
+        let (code, said, words) = KeeperBuilder::of(given).run();
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{words}");
+        assert!(words.contains("mount the directory, not the file"), "{words}");
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "no lease");
+    Keeper::of(&database).app_says("up 1");
+}
+
+#[test]
+fn databases_on_other_file_systems_than_the_lease_are_refused_also_below_a_pattern() {
+    let Some(volume) = Mount::of("1m") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let below = home.path().join("volume");
+    std::os::unix::fs::symlink(volume.path(), &below).unwrap();
+    small_database(&below.join("shop.sqlite3"));
+    let (code, _, words) = KeeperBuilder::of(&home.path().join("*/shop.sqlite3")).run();
+    assert_eq!(code, Some(1));
+    assert!(words.contains("are on different file systems"), "{words}");
+}

@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A mount, gone with this value.
 pub(crate) struct Mount(tempfile::TempDir);
+
+/// A file that is mounted by itself, gone with this value.
+pub(crate) struct MountedFile(PathBuf);
 
 impl Mount {
     /// A file system of so many bytes; none where the test may not mount, which is said.
@@ -25,6 +28,13 @@ impl Mount {
         let home = tempfile::tempdir().unwrap();
         mount(&["--bind", self.path().to_str().unwrap()], home.path());
         Self(home)
+    }
+
+    /// One file of it, by itself, at another place.
+    pub(crate) fn of_file(file: &Path, at: &Path) -> MountedFile {
+        File::create(at).unwrap();
+        mount(&["--bind", file.to_str().unwrap()], at);
+        MountedFile(at.to_owned())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -55,6 +65,16 @@ fn mount(arguments: &[&str], at: &Path) {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _done = Command::new("umount").arg("--lazy").arg(self.path()).status();
+        unmount(self.path());
     }
+}
+
+impl Drop for MountedFile {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
+}
+
+fn unmount(at: &Path) {
+    let _done = Command::new("umount").arg("--lazy").arg(at).status();
 }
