@@ -76,8 +76,12 @@ impl Directory {
         let file = open_lock(&path, false)?;
         let free = shared(&file).map_err(Error::io("lock", &path))?;
         let identity = identity(&file).map_err(Error::io("look at", &path))?;
-        let slots = Slots::read(&file).map_err(Error::io("read", &path))?;
-        Ok(Look { free, reading: slots.reading, identity })
+        let mut reading = Slots::read(&file).map_err(Error::io("read", &path))?.reading;
+        // Whoever has the lease may be about to write its first record.
+        if free {
+            self.doubt_blank(&mut reading)?;
+        }
+        Ok(Look { free, reading, identity })
     }
 
     /// Whether files can be made here now.
@@ -102,10 +106,24 @@ impl Directory {
         if !exclusive(&file).map_err(Error::io("lock", &path))? {
             return Ok(None);
         }
-        let slots = Slots::read(&file).map_err(Error::io("read", &path))?;
+        let mut slots = Slots::read(&file).map_err(Error::io("read", &path))?;
+        self.doubt_blank(&mut slots.reading)?;
         let lease = Lease { file, path, slots };
         lease.check()?;
         Ok(Some(lease))
+    }
+
+    /// A blank record beside what only holders leave is no first start: the record was lost, and what it said is not known.
+    fn doubt_blank(&self, reading: &mut Reading) -> Result<(), Error> {
+        let snapshots = self.path.join("snapshots");
+        let left = || match self.path.join("restore").try_exists()? {
+            true => Ok(true),
+            false => holds_any(&snapshots),
+        };
+        if *reading == Reading::Blank && left().map_err(Error::io("look at", &snapshots))? {
+            *reading = Reading::Corrupt;
+        }
+        Ok(())
     }
 
     /// Whether an heir lives, or somebody who acquires the lease has its lock. Only looks, for some microseconds.
@@ -268,6 +286,14 @@ pub(super) fn preallocate(file: &File, size: usize) -> io::Result<()> {
     // Written, not only reserved: a write into a hole may find the disk full.
     file.write_all_at(&vec![0; missing], (size - missing) as u64)?;
     file.sync_all()
+}
+
+/// Whether anything lies in a directory, which need not exist.
+fn holds_any(directory: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        entries => Ok(entries?.next().is_some()),
+    }
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {

@@ -75,7 +75,7 @@ pub enum Reading {
     Good(Box<Record>),
     /// The newer of the good slots is of a major version that this program does not know.
     Newer(Version),
-    /// Something was written, and neither slot is good.
+    /// Something was written, and neither slot is good; or nothing is written any more.
     Corrupt,
 }
 

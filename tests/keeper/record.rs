@@ -98,6 +98,21 @@ fn a_record_of_a_newer_major_version_is_refused_and_kept() {
 }
 
 #[test]
+fn a_record_that_is_blank_beside_snapshots_was_lost_and_they_stay() {
+    let home = Home::new();
+    let Pair { old, new, mut from, mut to } = home.pair();
+    hand_over(&mut from, &mut to);
+    drop((from, to, old, new));
+    std::fs::remove_file(home.lease().join("lease")).unwrap();
+    let mut keeper = home.keeper().option("--defer", "100ms").start();
+    keeper.says("CORRUPT IN BOTH SLOTS, OR WAS LOST");
+    keeper.app_says("up 3");
+    for epoch in [2, 3] {
+        assert!(home.lease().join(format!("snapshots/{epoch}/manifest.json")).exists(), "{epoch}");
+    }
+}
+
+#[test]
 fn a_holder_whose_record_is_corrupt_says_what_it_wrote() {
     let home = Home::new();
     let holder = home.holder();

@@ -156,7 +156,7 @@ impl Place<'_> {
             Reading::Corrupt => {
                 let epoch = self.store.highest()?.unwrap_or_default();
                 say(
-                    "THE RECORD OF THE LEASE IS CORRUPT IN BOTH SLOTS: nothing is restored, whatever was the last epoch",
+                    "THE RECORD OF THE LEASE IS CORRUPT IN BOTH SLOTS, OR WAS LOST: nothing is restored, whatever was the last epoch",
                 );
                 Record { epoch, ..Record::blank() }
             }
