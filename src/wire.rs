@@ -46,6 +46,9 @@ pub struct Holder {
     pub control: String,
 }
 
+/// What a person is to do about two keepers with one id.
+pub const DIFFERENT_IDS: &str = "give the containers different host names, or the keepers different ports by --control";
+
 /// A keeper's state: the first line of every connection, and the answer to [`Verb::Status`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {

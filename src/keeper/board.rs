@@ -80,7 +80,8 @@ impl Board {
         // A corrupt record counts as a confirmed epoch of an unknown keeper.
         let confirmed = if record.epoch > 0 { !record.unconfirmed } else { corrupt };
         let holder = match now.role {
-            Role::Standby => record.holder.filter(|_| !free),
+            // Where it names this very keeper, who has the lease has written no record yet.
+            Role::Standby => record.holder.filter(|holder| !free && *holder != self.me),
             // Before the record says so: it is written last.
             Role::Acquiring | Role::Holder => Some(self.me.clone()),
         };

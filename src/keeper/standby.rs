@@ -11,7 +11,7 @@ use super::roles::{Keeper, Next, Role};
 use super::rules::{self, Asked, Standing};
 use super::say::say;
 use crate::lease::{Reading, Record};
-use crate::wire::{Role as Shown, Saying};
+use crate::wire::{DIFFERENT_IDS, Holder, Role as Shown, Saying};
 
 /// How often a keeper that stands by looks at the lease.
 const LOOK: Duration = Duration::from_millis(50);
@@ -55,11 +55,8 @@ impl Keeper {
             }
         };
         let waits = rules::unasked(&self.standing(false), &look.reading);
-        self.note(
-            &mut standby,
-            now,
-            whom_it_waits_for(&look.reading, look.free, waits, self.options.service.as_deref()),
-        );
+        let service = self.options.service.as_deref();
+        self.note(&mut standby, now, whom_it_waits_for(&look.reading, look.free, waits, service, &self.me));
         if !look.free {
             standby.free_since = None;
             standby.fault = None;
@@ -214,7 +211,13 @@ impl Keeper {
     }
 }
 
-fn whom_it_waits_for(reading: &Reading, free: bool, waits: Option<Duration>, service: Option<&str>) -> String {
+fn whom_it_waits_for(
+    reading: &Reading,
+    free: bool,
+    waits: Option<Duration>,
+    service: Option<&str>,
+    me: &Holder,
+) -> String {
     let record = match reading {
         Reading::Good(record) => record.as_ref().clone(),
         Reading::Blank => Record::blank(),
@@ -224,7 +227,12 @@ fn whom_it_waits_for(reading: &Reading, free: bool, waits: Option<Duration>, ser
     if let Some(theirs) = rules::foreign_service(service, &record) {
         return format!("stands by: this lease belongs to the service {theirs}");
     }
-    match (free, waits, record.holder) {
+    match (free, waits, record.holder.filter(|holder| free || holder != me)) {
+        (false, _, Some(holder)) if holder.id == me.id => format!(
+            "STANDS BY, AND NO DEPLOY WILL SUCCEED: the lease is held by a keeper with this one's own id, {} (control {}): \
+             {DIFFERENT_IDS}",
+            holder.id, holder.control
+        ),
         (false, _, Some(holder)) => {
             format!("stands by: waits for {} (epoch {}, control {})", holder.id, record.epoch, holder.control)
         }

@@ -30,6 +30,17 @@ fn the_second_keeper_stands_by_and_says_whom_it_waits_for() {
 }
 
 #[test]
+fn a_standby_with_the_holders_own_id_says_so_loudly() {
+    let home = Home::new();
+    let first = home.holder();
+    let other = first.control().replace("127.0.0.1", "127.0.0.2");
+    let mut second = home.keeper().option("--control", other).start();
+    let id = first.status().id;
+    second.says(&format!("a keeper with this one's own id, {id} (control {}): give", first.control()));
+    assert_eq!(second.status().holder.unwrap().control, first.control());
+}
+
+#[test]
 fn the_greeting_never_shows_a_standby_that_is_about_to_acquire() {
     let home = Home::new();
     let keeper = home.keeper().start();

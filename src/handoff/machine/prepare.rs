@@ -7,7 +7,7 @@ use super::lead::{Lead, Link};
 use super::preflight::{self, Preflight};
 use super::{Action, Aim, Event, Reason, Side, Standing, State, Timer, Turn, Word, standing};
 use crate::spec::Handoff;
-use crate::wire::{Saying, Status, Verb};
+use crate::wire::{DIFFERENT_IDS, Saying, Status, Verb};
 
 /// How long a keeper may take to answer in preflight; a frozen one does not.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -35,6 +35,12 @@ pub(super) fn begin(turn: &mut Turn<'_>, status: &Status) -> State {
         Aim::Deploy(Handoff::Auto | Handoff::Exclusive) => None,
     };
     if let Some(text) = unfit {
+        return turn.give_up(Reason::Unfit(text.into()));
+    }
+    if let Some(holder) = status.holder.as_ref().filter(|holder| holder.id == status.id) {
+        let (id, at) = (&holder.id, &holder.control);
+        let text =
+            format!("the lease is held by another keeper with the same id, {id} (control {at}): {DIFFERENT_IDS}");
         return turn.give_up(Reason::Unfit(text.into()));
     }
     let held = status.holder.is_some();

@@ -157,6 +157,17 @@ fn a_frozen_holder_fails_the_deploy_before_the_hold() {
 }
 
 #[test]
+fn a_standby_with_the_holders_own_id_is_refused_and_told_the_way_out() {
+    let mut new = status(Side::New, Role::Standby, true);
+    new.holder = Some(Holder { id: new.id.clone(), control: "10.0.0.1:8647".into() });
+    let mut led = Led::deploy(Handoff::Auto);
+    led.on(Event::Said(Side::New, Saying::Status(Box::new(new))));
+    let text = led.gave_up().to_string();
+    assert!(text.contains("the same id, new (control 10.0.0.1:8647)") && text.contains("host names"), "{text}");
+    assert!(!led.ever(&Action::Close(Shut::Handoff)));
+}
+
+#[test]
 fn keepers_of_different_leases_are_refused() {
     let mut old = status(Side::Old, Role::Holder, true);
     old.lease = "9:9".into();
