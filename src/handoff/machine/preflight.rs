@@ -27,8 +27,8 @@ pub enum Preflight {
     Probing {
         /// What its keeper holds, if it has one.
         keeper: Option<Epoch>,
-        /// What the last probe met.
-        last: Option<Word>,
+        /// What was met by probes.
+        met: Met,
     },
     /// The new side's keeper is acquiring: what becomes of it?
     Acquiring,
@@ -58,6 +58,15 @@ pub struct Signs {
     pub looked: bool,
 }
 
+/// What probes met that were not good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Met {
+    /// It has answered.
+    pub answers: bool,
+    /// What the last one met.
+    pub last: Option<Word>,
+}
+
 /// What the new side's keeper holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
@@ -83,7 +92,7 @@ pub(super) fn begin(turn: &mut Turn<'_>) -> State {
 pub(super) fn step(turn: &mut Turn<'_>, state: Preflight, event: Event) -> State {
     match state {
         Preflight::Greeting(signs) => greeting(turn, signs, event),
-        Preflight::Probing { keeper, last } => probing(turn, keeper, last, event),
+        Preflight::Probing { keeper, met } => probing(turn, keeper, met, event),
         Preflight::Acquiring => acquiring(turn, event),
         Preflight::Comparing(keeper, lease) => comparing(turn, keeper, lease, event),
         Preflight::Meeting { held, lease } => prepare::meeting(turn, held, lease, event),
@@ -178,7 +187,7 @@ fn no_keeper(turn: &mut Turn<'_>, healthy: bool) -> State {
         return go(turn);
     }
     turn.deadline(turn.plan.limits.deploy_timeout);
-    State::Preflight(Preflight::Probing { keeper: None, last: None })
+    State::Preflight(Preflight::Probing { keeper: None, met: Met::default() })
 }
 
 pub(super) fn by_standing(turn: &mut Turn<'_>, status: &Status) -> State {
@@ -250,19 +259,26 @@ fn probe_holder(turn: &mut Turn<'_>, keeper: Epoch) -> State {
     turn.act(Action::StopProbe);
     turn.act(Action::Probe(Side::New, if turn.plan.aim == Aim::Adopt { Pace::Eager } else { Pace::Contract }));
     turn.deadline(turn.plan.limits.deploy_timeout);
-    State::Preflight(Preflight::Probing { keeper: Some(keeper), last: None })
+    State::Preflight(Preflight::Probing { keeper: Some(keeper), met: Met::default() })
 }
 
-fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, last: Option<Word>, event: Event) -> State {
+fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, met: Met, event: Event) -> State {
     match event {
         Event::Probed(Side::New, Verdict::Good) => match keeper {
             Some(Epoch { epoch, confirmed: false }) => confirm::begin(turn, epoch, Then::Go),
             Some(Epoch { confirmed: true, .. }) | None => go(turn),
         },
-        Event::Probed(Side::New, Verdict::Silent(text) | Verdict::Unhealthy(text) | Verdict::Nowhere(text)) => {
-            State::Preflight(Preflight::Probing { keeper, last: Some(text.into()) })
+        Event::Probed(Side::New, Verdict::Unhealthy(text)) => {
+            if !met.answers && may_be_undone(turn, keeper) {
+                turn.act(Action::Wake(Timer::Unhealthy, turn.plan.limits.unhealthy_after));
+            }
+            State::Preflight(Preflight::Probing { keeper, met: Met { answers: true, last: Some(text.into()) } })
         }
-        Event::Expired(Timer::Deadline) => turn.give_up(Reason::NotHealthy(last)),
+        Event::Probed(Side::New, Verdict::Silent(text) | Verdict::Nowhere(text)) => {
+            State::Preflight(Preflight::Probing { keeper, met: Met { last: Some(text.into()), ..met } })
+        }
+        Event::Expired(Timer::Unhealthy) => turn.give_up(Reason::Unhealthy(met.last)),
+        Event::Expired(Timer::Deadline) => turn.give_up(Reason::NotHealthy(met.last)),
         Event::Broken(Side::New) if keeper.is_some() => turn.give_up(Reason::Lost(Side::New)),
         Event::Said(Side::New, Saying::Exited { code, lines }) => {
             turn.give_up(Reason::Exited(Side::New, last_words(code, &lines)))
@@ -271,16 +287,16 @@ fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, last: Option<Word>, event
         Event::Said(Side::New, Saying::Status(status)) if keeper.is_none() => greeted(turn, false, &status),
         Event::Broken(Side::New) => {
             turn.act(Action::Wake(Timer::Again, LATE));
-            State::Preflight(Preflight::Probing { keeper, last })
+            State::Preflight(Preflight::Probing { keeper, met })
         }
         Event::Expired(Timer::Again) => {
             turn.act(Action::Connect { side: Side::New, at: None });
-            State::Preflight(Preflight::Probing { keeper, last })
+            State::Preflight(Preflight::Probing { keeper, met })
         }
         Event::Said(..)
         | Event::Begin
         | Event::Broken(Side::Old)
-        | Event::Expired(Timer::Patience | Timer::Unhealthy)
+        | Event::Expired(Timer::Patience)
         | Event::Settled
         | Event::Drained
         | Event::InFlight(_)
@@ -288,8 +304,13 @@ fn probing(turn: &mut Turn<'_>, keeper: Option<Epoch>, last: Option<Word>, event
         | Event::Probed(Side::Old, _)
         | Event::Released
         | Event::Abort
-        | Event::Shutdown => State::Preflight(Preflight::Probing { keeper, last }),
+        | Event::Shutdown => State::Preflight(Preflight::Probing { keeper, met }),
     }
+}
+
+/// Followed, an unconfirmed epoch is in the midst of its handoff: requests are held, and the old side can be back yet.
+fn may_be_undone(turn: &Turn<'_>, keeper: Option<Epoch>) -> bool {
+    turn.plan.aim == Aim::Adopt && keeper.is_some_and(|keeper| !keeper.confirmed)
 }
 
 /// The new side is healthy and, where it has a keeper, holds a confirmed epoch: on by the kind that was asked for.

@@ -279,6 +279,22 @@ fn adopting_opens_the_gate_on_a_confirmed_holder_after_a_probe() {
 }
 
 #[test]
+fn adopting_gives_an_unconfirmed_holder_that_answers_but_not_healthy_only_so_long() {
+    let bad = || Event::Probed(Side::New, Verdict::Unhealthy("status 500".into()));
+    let wake = Action::Wake(Timer::Unhealthy, plan(Aim::Adopt).limits.unhealthy_after);
+    let mut led = Led::new(plan(Aim::Adopt));
+    assert!(led.on(greets(Side::New, Role::Holder, false)).on(bad()).does(&wake));
+    assert!(!led.on(bad()).does(&wake), "since its first answer");
+    led.on(expired(Timer::Unhealthy));
+    assert_eq!(*led.gave_up(), Reason::Unhealthy(Some("status 500".into())));
+    for (aim, confirmed) in [(Aim::Adopt, true), (Aim::Deploy(Handoff::Overlap), false)] {
+        let mut led = Led::new(plan(aim));
+        led.on(greets(Side::New, Role::Holder, confirmed)).on(bad());
+        assert!(!led.ever(&wake), "nothing to go back to, or nobody is held");
+    }
+}
+
+#[test]
 fn adopting_one_that_holds_no_more_gives_up() {
     let mut led = Led::new(plan(Aim::Adopt));
     led.on(greets(Side::New, Role::Standby, true));
