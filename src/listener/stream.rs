@@ -45,6 +45,10 @@ struct Inner {
 #[derive(Default)]
 struct Aside {
     bytes: Vec<u8>,
+    /// Of which request.
+    number: u32,
+    /// A part is sent: the rest has to follow.
+    is_begun: bool,
     connection: Option<Waker>,
 }
 
@@ -69,13 +73,29 @@ impl Talk {
             return;
         }
         let mut aside = self.aside();
-        if aside.bytes.len() + bytes.len() > MOST_ASIDE {
+        if aside.number != number && !aside.is_begun {
+            aside.bytes.clear();
+            aside.number = number;
+        }
+        if aside.number != number || aside.bytes.len() + bytes.len() > MOST_ASIDE {
             return;
         }
         aside.bytes.extend_from_slice(bytes);
         self.0.has_aside.store(true, Ordering::Relaxed);
         if let Some(connection) = &aside.connection {
             connection.wake_by_ref();
+        }
+    }
+
+    /// What was not said before the answer is never said.
+    fn forget_what_is_late(&self) {
+        if !self.0.has_aside.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut aside = self.aside();
+        if !aside.is_begun && !(self.is(SERVED) && self.number() == aside.number) {
+            aside.bytes.clear();
+            self.0.has_aside.store(false, Ordering::Relaxed);
         }
     }
 
@@ -121,7 +141,7 @@ pub struct Stream {
     talk: Talk,
     head_timeout: Duration,
     is_polled: bool,
-    /// Of the answer before, there may be more to write than the system has taken.
+    /// Of what hyper has to write, the system may not have taken all.
     has_unsent: bool,
     /// Runs since the first look at a head that was not whole.
     timer: Option<Pin<Box<Sleep>>>,
@@ -157,7 +177,8 @@ impl Stream {
         })
     }
 
-    /// Sends what is to be said aside. hyper has nothing half sent then: it reads a head only once all before is sent.
+    /// Sends what is to be said aside. Only where hyper has nothing half sent: it reads a head before all is sent that
+    /// came before.
     fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // It is one task from first to last.
         if !std::mem::replace(&mut self.is_polled, true) {
@@ -167,7 +188,8 @@ impl Stream {
             let mut aside = self.talk.aside();
             let sent = ready!(Pin::new(&mut self.tcp).poll_write(cx, &aside.bytes))?;
             aside.bytes.drain(..sent);
-            self.talk.0.has_aside.store(!aside.bytes.is_empty(), Ordering::Relaxed);
+            aside.is_begun = !aside.bytes.is_empty();
+            self.talk.0.has_aside.store(aside.is_begun, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -186,15 +208,18 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_aside(cx))?;
+        if !self.has_unsent {
+            ready!(self.poll_aside(cx))?;
+        }
         self.has_unsent = true;
         Pin::new(&mut self.tcp).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_aside(cx))?;
         // hyper comes here once it has written all that it has.
         self.has_unsent = false;
+        self.talk.forget_what_is_late();
+        ready!(self.poll_aside(cx))?;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
@@ -308,5 +333,25 @@ mod tests {
         let mut told = String::new();
         client.read_to_string(&mut told).await.unwrap();
         assert_eq!(told, "");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_said_aside_in_the_midst_of_an_answer_or_after_it() {
+        for (is_answered, expected) in [(false, "tail aside "), (true, "tail ")] {
+            let (mut client, mut stream, talk) = connection().await;
+            let taken = fill(&mut stream).await;
+            let served = talk.serve();
+            talk.say(talk.number(), b"aside ");
+            if is_answered {
+                served.answer();
+            }
+            client.read_exact(&mut vec![0; taken]).await.unwrap();
+            stream.write_all(b"tail ").await.unwrap();
+            stream.flush().await.unwrap();
+            drop(stream);
+            let mut told = String::new();
+            client.read_to_string(&mut told).await.unwrap();
+            assert_eq!(told, expected);
+        }
     }
 }
