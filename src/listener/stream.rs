@@ -93,7 +93,8 @@ impl Talk {
             return;
         }
         let mut aside = self.aside();
-        if !aside.is_begun && !(self.is(SERVED) && self.number() == aside.number) {
+        let is_due = self.is(SERVED) && self.number() == aside.number;
+        if !aside.is_begun && !is_due {
             aside.bytes.clear();
             self.0.has_aside.store(false, Ordering::Relaxed);
         }

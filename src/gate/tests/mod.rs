@@ -307,6 +307,20 @@ async fn a_permit_given_back_waits_in_its_old_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_gives_its_permit_back_twice_keeps_its_first_place() {
+    let gate = gate_with(Limits { release_concurrency: 1, ..Limits::default() });
+    let (first, second, arrival) = (gate.enter(0).unwrap(), gate.enter(0).unwrap(), now());
+    gate.close(Reason::Unavailable);
+    let (first, mut second) = (first.return_to_queue(arrival), second.return_to_queue(arrival));
+    gate.open(Reason::Unavailable);
+    let first = first.await.unwrap().return_to_queue(arrival);
+    let first = first.await.unwrap();
+    assert!(waits(&mut second).await);
+    drop(first);
+    drop(second.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
 async fn tells_for_how_long_the_proxy_itself_has_closed_it() {
     let (gate, second) = (gate(), Duration::from_secs(1));
     gate.pause(second);

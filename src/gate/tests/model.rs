@@ -59,6 +59,8 @@ enum State {
 struct Request {
     /// When, whether it had to wait then, and which it was: the order of release.
     order: (u64, bool, usize),
+    /// It has had a place in the queue, and keeps it.
+    has_place: bool,
     state: State,
 }
 
@@ -100,7 +102,7 @@ impl Model {
         } else {
             State::Admitted { turn: false, opening: self.opening, revision: self.revision }
         };
-        Request { order: (self.now, waits, self.arrivals), state }
+        Request { order: (self.now, waits, self.arrivals), has_place: waits, state }
     }
 
     fn waits(&self, arrival: u64, parked: bool) -> State {
@@ -262,7 +264,7 @@ impl Both {
         if let Real::Admitted(permit) = self.real.remove(pick) {
             self.real.push(Real::Waits(permit.take_seat(arrival, until, self.now())));
         }
-        if !request.order.1 {
+        if !std::mem::replace(&mut request.has_place, true) {
             self.model.arrivals += 1;
             request.order.2 = self.model.arrivals;
         }
