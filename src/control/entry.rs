@@ -38,6 +38,8 @@ pub(super) struct Now {
     turned_away: bool,
     /// A follower is at work.
     pub(super) followed: bool,
+    /// How many handoffs have ended.
+    pub(super) ended: u64,
     /// The handoff that runs.
     running: Option<Running>,
 }
@@ -75,6 +77,7 @@ impl Entry {
         let mut now = self.now();
         now.phase = None;
         now.running = None;
+        now.ended += 1;
         now.known.clone_from(&job.sides.known);
         if let Some(side) = job.sides.active {
             let party = job.sides.party(side);

@@ -64,13 +64,16 @@ impl Control {
         let mut failed = None;
         let mut stopping = self.stopping.subscribe();
         while !self.is_stopping() {
+            let ended = entry.now().ended;
             // Asked before the turn: a deploy need not wait for that.
             let holder = if is_unavailable(entry) { Holder::Nobody } else { who_holds(entry).await };
             let turn = self.turns.take(&entry.service.name, OnBusy::Wait).await;
             if !is_unavailable(entry) && holder == Holder::Another && who_holds(entry).await == holder {
                 entry.service.gate.close(gate::Reason::Unavailable);
             }
-            if entry.now().removed || (!is_unavailable(entry) && holder == Holder::Active) {
+            // What was heard before a handoff ended meanwhile says nothing of after it.
+            let is_as_it_should = holder == Holder::Active && entry.now().ended == ended;
+            if entry.now().removed || (!is_unavailable(entry) && is_as_it_should) {
                 // Said while the turn is ours: whoever makes it unavailable next finds nobody at work.
                 entry.now().followed = false;
                 return;
