@@ -171,7 +171,7 @@ impl Stream {
         let timeout = self.head_timeout;
         self.timer.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx).map(|()| {
             // Not in the midst of the answer before; one that takes no answer gets none.
-            if !self.has_unsent {
+            if !self.has_unsent && !self.talk.aside().is_begun {
                 let _ = self.tcp.try_write(LATE);
             }
             Err(io::ErrorKind::TimedOut.into())

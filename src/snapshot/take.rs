@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, ScopedJoinHandle};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -16,6 +16,10 @@ use super::{Databases, Error};
 
 /// Bytes read at once.
 pub(super) const CHUNK: usize = 256 * 1024;
+/// Chunks that are copied and not yet hashed, at most.
+const AHEAD: usize = 8;
+/// Threads that sync.
+const SIDE_BY_SIDE: usize = 8;
 
 /// A snapshot that was taken and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Store {
     }
 }
 
-/// Copies and hashes side by side: nobody can write to the file meanwhile. The disk begins to write meanwhile too.
+/// Copies, and hashes beside it the very bytes that were copied. The disk begins to write meanwhile too.
 fn copy(
     from: &File,
     from_path: &Path,
@@ -113,48 +117,33 @@ fn copy(
     to_path: &Path,
     until: Option<Instant>,
 ) -> Result<(u64, String), Error> {
-    let failed = AtomicBool::new(false);
-    let goes_on = || !failed.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until);
+    let (chunks, copied) = sync_channel::<Vec<u8>>(AHEAD);
     std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| {
-            let mut digest = Sha256::new();
-            each_chunk(from, from_path, goes_on, |chunk, _| {
-                digest.update(chunk);
-                Ok(())
-            })?;
-            Ok(manifest::hex(digest))
-        });
-        let copied = each_chunk(from, from_path, goes_on, |chunk, at| {
-            to.write_all_at(chunk, at).map_err(Error::io("write", to_path))?;
-            write_back(to, at, chunk.len(), libc::SYNC_FILE_RANGE_WRITE);
-            Ok(())
-        });
-        failed.store(copied.is_err(), Ordering::Relaxed);
-        let hash = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((copied?, hash?))
+        let hash = || copied.into_iter().fold(Sha256::new(), |digest, chunk| digest.chain_update(chunk));
+        let hashing = Builder::new().spawn_scoped(scope, hash).map_err(Error::io("hash", from_path))?;
+        let mut size = 0;
+        loop {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(Error::Late);
+            }
+            let mut chunk = vec![0; CHUNK];
+            let count = from.read_at(&mut chunk, size).map_err(Error::io("read", from_path))?;
+            chunk.truncate(count);
+            if chunk.is_empty() {
+                break;
+            }
+            to.write_all_at(&chunk, size).map_err(Error::io("write", to_path))?;
+            write_back(to, size, chunk.len(), libc::SYNC_FILE_RANGE_WRITE);
+            size += chunk.len() as u64;
+            let _taken_by_the_hash = chunks.send(chunk);
+        }
+        drop(chunks);
+        Ok((size, manifest::hex(joined(hashing))))
     })
 }
 
-/// Reads a file to its end, and says how long it is.
-fn each_chunk(
-    file: &File,
-    path: &Path,
-    goes_on: impl Fn() -> bool,
-    mut act: impl FnMut(&[u8], u64) -> Result<(), Error>,
-) -> Result<u64, Error> {
-    let mut buffer = vec![0; CHUNK];
-    let mut at = 0;
-    loop {
-        if !goes_on() {
-            return Err(Error::Late);
-        }
-        let count = file.read_at(&mut buffer, at).map_err(Error::io("read", path))?;
-        if count == 0 {
-            return Ok(at);
-        }
-        act(buffer.get(..count).unwrap_or_default(), at)?;
-        at += count as u64;
-    }
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<File, Error> {
@@ -171,14 +160,19 @@ fn write_back_all(files: &[File]) {
     }
 }
 
-/// Syncs all side by side: a disk flushes for many as fast as for one, and a busy one makes each wait.
+/// Syncs all, some side by side: a disk flushes for many as fast as for one, and a busy one makes each wait.
 fn sync(files: &[File]) -> io::Result<()> {
+    let sync_all = |files: &[File]| files.iter().try_for_each(File::sync_all);
     std::thread::scope(|scope| {
-        let syncing: Vec<_> = files.iter().map(|file| scope.spawn(|| file.sync_all())).collect();
-        let synced = |done: ScopedJoinHandle<'_, io::Result<()>>| {
-            done.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        syncing.into_iter().try_for_each(synced)
+        let mut syncing = Vec::new();
+        for some in files.chunks(files.len().div_ceil(SIDE_BY_SIDE).max(1)) {
+            match Builder::new().spawn_scoped(scope, move || sync_all(some)) {
+                Ok(thread) => syncing.push(thread),
+                // Where there may be no more threads, one by one.
+                Err(_) => sync_all(some)?,
+            }
+        }
+        syncing.into_iter().try_for_each(joined)
     })
 }
 

@@ -247,6 +247,10 @@ fn preparing_old(turn: &mut Turn<'_>, mut rollback: Rollback, event: Event) -> S
 
 fn old_prepared(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &str) -> State {
     turn.act(Action::StopProbe);
+    rollback.lives = match rollback.lives {
+        Lives::No => Lives::No,
+        Lives::Perhaps | Lives::Probed => Lives::Perhaps,
+    };
     rollback.back = None;
     turn.act(match rollback.new {
         Link::Up => Action::Say(Side::New, Verb::Status {}),
@@ -272,7 +276,7 @@ fn meeting_new(turn: &mut Turn<'_>, mut rollback: Rollback, ticket: &Word, event
                     turn.again();
                     State::Rollback(rollback)
                 }
-                Standing::Unconfirmed => yield_new(turn, rollback, ticket),
+                Standing::Unconfirmed => yield_new(turn, Rollback { lives: Lives::No, ..rollback }, ticket),
                 // A yield might be read only after it has taken the lease by itself.
                 Standing::Standby => take(turn, rollback),
             }
