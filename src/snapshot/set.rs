@@ -218,8 +218,24 @@ impl Named {
             return Err(SetError::Matchless { given: given.to_owned(), why });
         }
         let real = below.canonicalize().map_err(no_directory(&below))?;
-        Ok(Self::Glob { below: real, parts })
+        match only_a_directory(&real, &parts).map_err(no_directory(&real))? {
+            Some(directory) => Err(SetError::Directory(directory.display().to_string())),
+            None => Ok(Self::Glob { below: real, parts }),
+        }
     }
+}
+
+/// What a pattern leads to that matches no file but a directory: the databases are likely meant that lie in it.
+fn only_a_directory(below: &Path, parts: &[String]) -> io::Result<Option<PathBuf>> {
+    let (mut directory, mut has_file) = (None, false);
+    walk(below, parts, &mut |part, path, name| {
+        if part_matches(part, name) {
+            has_file |= path.is_file();
+            directory = directory.take().or_else(|| path.is_dir().then(|| path.to_owned()));
+        }
+        Ok(())
+    })?;
+    Ok(directory.filter(|_| !has_file))
 }
 
 /// The directory of a path; `.` where it has none.
@@ -350,6 +366,18 @@ mod tests {
 
     fn names(files: &[PathBuf], below: &Path) -> Vec<String> {
         files.iter().map(|file| file.strip_prefix(below).unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_pattern_that_leads_to_a_directory_alone_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let storage = home.path().join("storage");
+        std::fs::create_dir(&storage).unwrap();
+        let databases = || Databases::new(&[home.path().join("stora*").display().to_string()]);
+        let error = databases().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("--database {}: this is a directory;", storage.display())), "{error}");
+        std::fs::write(home.path().join("storage.sqlite3"), "").unwrap();
+        assert_eq!(databases().unwrap().existing().unwrap().len(), 1);
     }
 
     #[test]
