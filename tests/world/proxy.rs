@@ -148,9 +148,13 @@ impl Proxy {
     /// Has it do nothing at all until [`Proxy::thaw`].
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        // Each thread stops for itself.
         let stopped = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+            })
         };
         until("the freeze", stopped);
     }
